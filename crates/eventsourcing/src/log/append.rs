@@ -1,0 +1,170 @@
+//! The append: one call of `eventlog.append` on a connection that does nothing else. It reports what the
+//! database found, a commit, a conflict or an answer from before, and decides nothing about it.
+
+use std::time::Duration;
+
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{Connection, PgConnection, Row};
+use uuid::Uuid;
+
+use crate::operation::PendingEvent;
+use crate::stream::StreamId;
+
+/// How long one append may take before its outcome counts as unknown.
+const APPEND_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// One command of a batch, as it is stored.
+pub(crate) struct CommandRow<'a> {
+    pub scope: &'a str,
+    pub command_id: Uuid,
+    pub request_hash: [u8; 32],
+    /// `None` for an answer that is not kept; a kept one from before is looked up all the same.
+    pub outcome: Option<&'a str>,
+    pub expires: bool,
+    pub metadata: &'a str,
+    pub events: &'a [PendingEvent],
+}
+
+/// What one call of the append function takes: commands with their events, and every stream that any of
+/// their decisions read, with its version.
+pub(crate) struct Batch<'a> {
+    pub commands: Vec<CommandRow<'a>>,
+    pub read: Vec<(&'a StreamId, u64)>,
+}
+
+/// What became of a batch.
+#[derive(Debug)]
+pub(crate) enum Appended {
+    /// All of it is durable; the log has reached this position.
+    Committed { position: i64 },
+    /// Nothing was written: these streams have moved on, these commands were answered before.
+    Conflict { stale: Vec<StreamId>, known: Vec<KnownCommand> },
+}
+
+/// The stored answer to a command.
+#[derive(Debug)]
+pub(crate) struct KnownCommand {
+    pub scope: String,
+    pub command_id: Uuid,
+    pub request_hash: Vec<u8>,
+    pub outcome: String,
+    pub position: i64,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AppendError {
+    /// The connection broke or the time was up: it may have been committed or not.
+    #[error("the outcome of an append is unknown: {0}")]
+    Unknown(String),
+    /// The database refused the batch; nothing was written.
+    #[error("the database refused an append: {0}")]
+    Refused(sqlx::Error),
+}
+
+/// The connection that appends and loads. It is direct, one per command processor, and made anew when broken.
+pub(crate) struct AppendConnection {
+    options: PgConnectOptions,
+    connection: Option<PgConnection>,
+}
+
+impl AppendConnection {
+    pub fn new(options: &PgConnectOptions) -> Self {
+        // Durable before it is acknowledged, whatever the server's default; array queries are planned once.
+        let options = options.clone().options([
+            ("synchronous_commit", "on"),
+            ("plan_cache_mode", "force_generic_plan"),
+            ("statement_timeout", "20s"),
+            ("default_transaction_isolation", "read committed"),
+        ]);
+        Self { options, connection: None }
+    }
+
+    pub async fn get(&mut self) -> Result<&mut PgConnection, sqlx::Error> {
+        if self.connection.is_none() {
+            self.connection = Some(PgConnection::connect_with(&self.options).await?);
+        }
+        Ok(self.connection.as_mut().expect("it was just made"))
+    }
+
+    /// Gives the connection up: its state is not known any more.
+    pub fn drop_broken(&mut self) {
+        self.connection = None;
+    }
+
+    pub async fn append(&mut self, batch: &Batch<'_>) -> Result<Appended, AppendError> {
+        let connection = self.get().await.map_err(|e| AppendError::Unknown(e.to_string()))?;
+        match tokio::time::timeout(APPEND_TIMEOUT, call(connection, batch)).await {
+            Ok(Ok(appended)) => Ok(appended),
+            Ok(Err(error)) if is_refusal(&error) => Err(AppendError::Refused(error)),
+            Ok(Err(error)) => {
+                self.drop_broken();
+                Err(AppendError::Unknown(error.to_string()))
+            }
+            Err(_) => {
+                self.drop_broken();
+                Err(AppendError::Unknown(format!("no answer within {APPEND_TIMEOUT:?}")))
+            }
+        }
+    }
+}
+
+/// A refusal is definite: the server answered and the transaction is aborted. A server that shuts down or
+/// loses its disk may say so after the commit record was written, so those count as unknown.
+fn is_refusal(error: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(error) = error else { return false };
+    let class = error.code().map(|code| code.chars().take(2).collect::<String>());
+    matches!(class.as_deref(), Some("22" | "23" | "42" | "54" | "0A" | "P0"))
+}
+
+async fn call(connection: &mut PgConnection, batch: &Batch<'_>) -> Result<Appended, sqlx::Error> {
+    let commands = &batch.commands;
+    let events = || commands.iter().flat_map(|c| c.events.iter().map(move |e| (c, e)));
+    let row = sqlx::query(
+        "SELECT last_position, stale_streams, known_scope, known_id, known_hash, known_outcome, known_position \
+           FROM eventlog.append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
+    )
+    .bind(commands.iter().map(|c| c.scope).collect::<Vec<_>>())
+    .bind(commands.iter().map(|c| c.command_id).collect::<Vec<_>>())
+    .bind(commands.iter().map(|c| &c.request_hash[..]).collect::<Vec<_>>())
+    .bind(commands.iter().map(|c| c.outcome).collect::<Vec<_>>())
+    .bind(commands.iter().map(|c| c.expires).collect::<Vec<_>>())
+    .bind(batch.read.iter().map(|(stream, _)| stream.as_str()).collect::<Vec<_>>())
+    .bind(batch.read.iter().map(|(_, version)| *version as i64).collect::<Vec<_>>())
+    .bind(events().map(|(_, e)| e.stream.as_str()).collect::<Vec<_>>())
+    .bind(events().map(|(_, e)| e.version as i64).collect::<Vec<_>>())
+    .bind(events().map(|(_, e)| e.event_id).collect::<Vec<_>>())
+    .bind(events().map(|(c, _)| c.command_id).collect::<Vec<_>>())
+    .bind(events().map(|(_, e)| e.encoded.event_type.as_str()).collect::<Vec<_>>())
+    .bind(events().map(|(_, e)| e.encoded.schema_version).collect::<Vec<_>>())
+    .bind(events().map(|(_, e)| e.encoded.data.as_str()).collect::<Vec<_>>())
+    .bind(events().map(|(c, _)| c.metadata).collect::<Vec<_>>())
+    .fetch_one(connection)
+    .await?;
+
+    if let Some(position) = row.try_get::<Option<i64>, _>(0)? {
+        return Ok(Appended::Committed { position });
+    }
+    let stale = row.try_get::<Option<Vec<String>>, _>(1)?.unwrap_or_default();
+    Ok(Appended::Conflict {
+        stale: stale.into_iter().map(StreamId::from_name).collect(),
+        known: known_commands(&row)?,
+    })
+}
+
+fn known_commands(row: &sqlx::postgres::PgRow) -> Result<Vec<KnownCommand>, sqlx::Error> {
+    let Some(scopes) = row.try_get::<Option<Vec<String>>, _>(2)? else { return Ok(Vec::new()) };
+    let ids: Vec<Uuid> = row.try_get(3)?;
+    let hashes: Vec<Vec<u8>> = row.try_get(4)?;
+    let outcomes: Vec<String> = row.try_get(5)?;
+    let positions: Vec<i64> = row.try_get(6)?;
+    let known = scopes.into_iter().zip(ids).zip(hashes).zip(outcomes).zip(positions);
+    Ok(known
+        .map(|((((scope, command_id), request_hash), outcome), position)| KnownCommand {
+            scope,
+            command_id,
+            request_hash,
+            outcome,
+            position,
+        })
+        .collect())
+}

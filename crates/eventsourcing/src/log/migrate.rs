@@ -1,0 +1,98 @@
+//! Brings a service's database to the schema of this program: the event log's own tables first, then the
+//! service's. Several replicas may do so at once; sqlx takes a lock.
+
+use std::borrow::Cow;
+
+use sqlx::migrate::{MigrateError as SqlxMigrateError, Migration, MigrationSource, MigrationType, Migrator};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, SqlSafeStr};
+
+/// The event log's migrations have versions below this, a service's own start here.
+const FIRST_OF_SERVICE: i64 = 1000;
+
+/// A service's own migrations in order: a name and its SQL. A released one is never edited.
+pub type Migrations = &'static [(&'static str, &'static str)];
+
+const EVENT_LOG: Migrations = &[("event log", include_str!("../../migrations/0001_event_log.sql"))];
+
+/// Why a database could not be migrated.
+#[derive(Debug, thiserror::Error)]
+pub enum MigrateError {
+    #[error("the database of `{log}` cannot be reached: {source}")]
+    Unreachable { log: String, source: sqlx::Error },
+    #[error(
+        "the database of `{log}` was written by a newer version of this program (migration {version} is unknown \
+         here): start that version or a later one, or restore a backup made before the upgrade"
+    )]
+    Newer { log: String, version: i64 },
+    #[error(
+        "the database of `{log}` was migrated by a program with another migration {version}: this build does not \
+         belong to this data"
+    )]
+    Foreign { log: String, version: i64 },
+    #[error("the database of `{log}` cannot be migrated: {source}")]
+    Failed { log: String, source: SqlxMigrateError },
+    #[error("the role `{role}` of `{log}` cannot be given its rights: {source}")]
+    Rights { log: String, role: String, source: sqlx::Error },
+}
+
+/// Migrates the database at `url`, which needs the rights of its owner.
+///
+/// `app_role` is the role that the service works as, when that is another: it may read the log and execute
+/// the append, and use the service's tables, and nothing else.
+pub async fn migrate(url: &str, log: &str, app_role: Option<&str>, service: Migrations) -> Result<(), MigrateError> {
+    let unreachable = |source| MigrateError::Unreachable { log: log.to_owned(), source };
+    let mut connection = PgConnection::connect(url).await.map_err(unreachable)?;
+    let migrator = Migrator::new(Source(service)).await.map_err(|e| failed(log, e))?;
+    migrator.run_direct(None, &mut connection, false).await.map_err(|e| failed(log, e))?;
+    sqlx::query("INSERT INTO eventlog.identity (log) VALUES ($1) ON CONFLICT DO NOTHING")
+        .bind(log)
+        .execute(&mut connection)
+        .await
+        .map_err(unreachable)?;
+    if let Some(role) = app_role {
+        grant(&mut connection, role).await.map_err(|source| MigrateError::Rights {
+            log: log.to_owned(),
+            role: role.to_owned(),
+            source,
+        })?;
+    }
+    connection.close().await.map_err(unreachable)
+}
+
+fn failed(log: &str, source: SqlxMigrateError) -> MigrateError {
+    let log = log.to_owned();
+    match source {
+        SqlxMigrateError::VersionMissing(version) => MigrateError::Newer { log, version },
+        SqlxMigrateError::VersionMismatch(version) => MigrateError::Foreign { log, version },
+        source => MigrateError::Failed { log, source },
+    }
+}
+
+async fn grant(connection: &mut PgConnection, role: &str) -> Result<(), sqlx::Error> {
+    let role = format!("\"{}\"", role.replace('"', "\"\""));
+    let rights = format!(
+        "GRANT USAGE ON SCHEMA eventlog, eventsourcing, public TO {role};
+         GRANT SELECT ON ALL TABLES IN SCHEMA eventlog TO {role};
+         GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA eventlog TO {role};
+         GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA eventsourcing, public TO {role};
+         GRANT USAGE ON ALL SEQUENCES IN SCHEMA eventsourcing, public TO {role};"
+    );
+    sqlx::raw_sql(AssertSqlSafe(rights)).execute(connection).await?;
+    Ok(())
+}
+
+#[derive(Debug)]
+struct Source(Migrations);
+
+impl<'s> MigrationSource<'s> for Source {
+    fn resolve(self) -> futures::future::BoxFuture<'s, Result<Vec<Migration>, sqlx::error::BoxDynError>> {
+        let numbered = |first: i64, migrations: Migrations| {
+            migrations.iter().enumerate().map(move |(i, (name, sql))| {
+                let version = first + i as i64;
+                Migration::new(version, Cow::Borrowed(*name), MigrationType::Simple, sql.into_sql_str(), false)
+            })
+        };
+        let all = numbered(1, EVENT_LOG).chain(numbered(FIRST_OF_SERVICE, self.0)).collect();
+        Box::pin(async move { Ok(all) })
+    }
+}

@@ -1,0 +1,410 @@
+//! Subscriptions: what reads a feed and remembers how far it came. There are two kinds. A [`Projection`]
+//! stores its position in the transaction of its effect, so the effect happens once. A [`Reactor`] issues
+//! commands whose ids are derived from the message, so repeating them changes nothing. Neither calls the
+//! outside; that is the work of [`tasks`](crate::tasks).
+
+mod checkpoint;
+mod effect;
+mod lease;
+mod parking;
+mod runner;
+
+pub use parking::ParkedMessage;
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use sqlx::{PgConnection, PgPool};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use crate::command::{CommandContext, Metadata};
+use crate::decider::DecodeError;
+use crate::feed::{Feed, FeedError, Message};
+use crate::log::EventLog;
+use crate::processor::ExecuteError;
+use crate::stream::Position;
+use effect::{Project, React};
+use lease::Leases;
+use runner::Runner;
+
+/// Why a message could not be handled.
+#[derive(Debug, thiserror::Error)]
+pub enum HandlerError {
+    /// This message will fail again: after bounded retries it is parked.
+    #[error("{0}")]
+    Poison(String),
+    /// Something that is needed is away. The message waits; it is never parked for this.
+    #[error("{0}")]
+    Unreachable(String),
+}
+
+impl From<sqlx::Error> for HandlerError {
+    fn from(error: sqlx::Error) -> Self {
+        if is_outage(&error) { Self::Unreachable(error.to_string()) } else { Self::Poison(error.to_string()) }
+    }
+}
+
+impl From<DecodeError> for HandlerError {
+    fn from(error: DecodeError) -> Self {
+        Self::Poison(error.to_string())
+    }
+}
+
+impl<R> From<ExecuteError<R>> for HandlerError {
+    fn from(error: ExecuteError<R>) -> Self {
+        if error.is_transient() {
+            Self::Unreachable(error.to_string())
+        } else {
+            Self::Poison(error.to_string())
+        }
+    }
+}
+
+/// Whether an error says that the database is away or overloaded, rather than that the statement is wrong.
+pub(crate) fn is_outage(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Database(error) => {
+            // Classes: connection, resources, operator intervention, rolled back transactions, I/O.
+            let code = error.code().unwrap_or_default();
+            ["08", "53", "57", "40", "58"].iter().any(|class| code.starts_with(class)) || code == "55P03"
+        }
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed => true,
+        _ => false,
+    }
+}
+
+/// Keeps tables in step with a feed.
+pub trait Projection: Send + Sync + 'static {
+    type Message: Message;
+
+    /// Names its checkpoint. It never changes: another name starts from the beginning.
+    fn name(&self) -> &'static str;
+
+    /// Applies one message through `connection`, inside the transaction that also moves the checkpoint.
+    fn apply(
+        &self,
+        connection: &mut PgConnection,
+        message: &Self::Message,
+    ) -> impl Future<Output = Result<(), HandlerError>> + Send;
+
+    /// Called after that transaction is committed, to wake whoever waits for its effect.
+    fn committed(&self) {}
+}
+
+/// Answers messages with commands.
+pub trait Reactor: Send + Sync + 'static {
+    type Message: Message;
+
+    /// Names its checkpoint and its commands' ids. It never changes.
+    fn name(&self) -> &'static str;
+
+    /// Issues commands under contexts taken from `commands`, and returns when their answers are durable.
+    /// Messages of different keys are handled at the same time.
+    fn react(
+        &self,
+        message: &Self::Message,
+        commands: &Commands,
+    ) -> impl Future<Output = Result<(), HandlerError>> + Send;
+}
+
+/// Makes the contexts of the commands that one message leads to.
+#[derive(Clone, Debug)]
+pub struct Commands {
+    subscription: &'static str,
+    message_id: Uuid,
+    metadata: Metadata,
+}
+
+impl Commands {
+    /// For tests of reactors and for callers that handle a message by hand.
+    pub fn for_message(subscription: &'static str, message: &impl Message) -> Self {
+        let metadata = Metadata { actor: subscription.to_owned(), ..message.metadata() };
+        Self { subscription, message_id: message.id(), metadata }
+    }
+
+    /// The context of the command number `ordinal`: the same for every delivery of the message.
+    pub fn context(&self, ordinal: u32) -> CommandContext {
+        CommandContext::derived(self.subscription, self.message_id, ordinal, self.metadata.clone())
+    }
+}
+
+/// Limits of a subscription.
+#[derive(Clone, Copy, Debug)]
+pub struct SubscriptionOptions {
+    /// Events read at once.
+    pub page: usize,
+    /// Keys that a reactor handles at the same time.
+    pub concurrency: usize,
+    /// How often a message is tried before it is parked.
+    pub attempts: u32,
+    /// First pause after a failure; it doubles up to `longest_pause`, and is spread by up to a half.
+    pub first_pause: Duration,
+    pub longest_pause: Duration,
+    /// Parked keys above which the subscription stops: then it is not the messages that are wrong.
+    pub parked_keys: usize,
+}
+
+impl Default for SubscriptionOptions {
+    fn default() -> Self {
+        Self {
+            page: 500,
+            concurrency: 128,
+            attempts: 5,
+            first_pause: Duration::from_millis(50),
+            longest_pause: Duration::from_secs(5),
+            parked_keys: 100,
+        }
+    }
+}
+
+/// What a subscription does at the moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SubscriptionState {
+    /// Another replica handles its messages.
+    StandBy,
+    Running,
+    /// A failure is being retried.
+    Retrying(String),
+    /// It does not go on by itself; a person has to act.
+    Stopped(String),
+}
+
+/// A subscription as operators see it.
+#[derive(Clone, Debug)]
+pub struct SubscriptionStatus {
+    pub name: &'static str,
+    pub log: String,
+    pub checkpoint: i64,
+    pub head: i64,
+    pub state: SubscriptionState,
+}
+
+/// The subscriptions of one service. Checkpoints and parked messages are in the service's own database.
+#[derive(Clone)]
+pub struct Subscriptions {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    pool: PgPool,
+    leases: Leases,
+    stop: CancellationToken,
+    tracker: TaskTracker,
+    running: Mutex<BTreeMap<&'static str, SubscriptionHandle>>,
+}
+
+/// Why a reader did not get what it waited for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotReached {
+    #[error("the position is of the log `{found}`, and this follows `{followed}`")]
+    AnotherLog { found: String, followed: String },
+    #[error("the position is of another incarnation of the log")]
+    AnotherIncarnation,
+    #[error("the position was not reached in time")]
+    TimedOut,
+}
+
+/// Pause between looks at a checkpoint that another process moves.
+const CHECKPOINT_POLL: Duration = Duration::from_millis(20);
+
+/// A cheap handle to one running subscription.
+#[derive(Clone)]
+pub struct SubscriptionHandle {
+    name: &'static str,
+    log: String,
+    incarnation: i32,
+    pool: PgPool,
+    checkpoint: watch::Receiver<i64>,
+    state: watch::Receiver<SubscriptionState>,
+    head: watch::Receiver<i64>,
+}
+
+impl SubscriptionHandle {
+    /// Waits until everything up to `position` is applied, for as long as `patience`.
+    pub async fn wait_for(&self, position: &Position, patience: Duration) -> Result<(), NotReached> {
+        if position.log != self.log {
+            let (found, followed) = (position.log.clone(), self.log.clone());
+            return Err(NotReached::AnotherLog { found, followed });
+        }
+        if position.incarnation != self.incarnation {
+            return Err(NotReached::AnotherIncarnation);
+        }
+        let reached = self.reach(position.number);
+        tokio::time::timeout(patience, reached).await.map_err(|_| NotReached::TimedOut)
+    }
+
+    async fn reach(&self, number: i64) {
+        let mut checkpoint = self.checkpoint.clone();
+        loop {
+            let here = tokio::time::timeout(CHECKPOINT_POLL, checkpoint.wait_for(|at| *at >= number)).await;
+            if matches!(here, Ok(Ok(_))) {
+                return;
+            }
+            if here.is_ok() {
+                // The runner is gone; the checkpoint in the database may still move.
+                tokio::time::sleep(CHECKPOINT_POLL).await;
+            }
+            // Another replica may be the one that applies.
+            if let Ok(Some(stored)) = checkpoint::load(&self.pool, self.name, &self.log).await
+                && stored.position >= number
+            {
+                return;
+            }
+        }
+    }
+
+    /// How far it came, as this process knows.
+    pub fn checkpoint(&self) -> watch::Receiver<i64> {
+        self.checkpoint.clone()
+    }
+
+    pub fn status(&self) -> SubscriptionStatus {
+        SubscriptionStatus {
+            name: self.name,
+            log: self.log.clone(),
+            checkpoint: *self.checkpoint.borrow(),
+            head: *self.head.borrow(),
+            state: self.state.borrow().clone(),
+        }
+    }
+}
+
+impl Subscriptions {
+    /// For the service that owns `log`. They run until `stop`, on tasks of `tracker`.
+    pub fn new(log: &EventLog, stop: CancellationToken, tracker: TaskTracker) -> Self {
+        let leases = Leases::new(log.connect_options().clone());
+        tracker.spawn(leases.clone().keep(stop.clone()));
+        let pool = log.pool().clone();
+        let inner = Inner { pool, leases, stop, tracker, running: Mutex::default() };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Starts a projection.
+    pub async fn project<P: Projection>(
+        &self,
+        feed: Arc<dyn Feed<Message = P::Message>>,
+        projection: P,
+    ) -> Result<SubscriptionHandle, FeedError> {
+        self.start(feed, Project(projection), SubscriptionOptions::default()).await
+    }
+
+    /// Starts a reactor.
+    pub async fn react<R: Reactor>(
+        &self,
+        feed: Arc<dyn Feed<Message = R::Message>>,
+        reactor: R,
+    ) -> Result<SubscriptionHandle, FeedError> {
+        self.start(feed, React(reactor), SubscriptionOptions::default()).await
+    }
+
+    /// Starts a projection with limits of its own.
+    pub async fn project_with<P: Projection>(
+        &self,
+        feed: Arc<dyn Feed<Message = P::Message>>,
+        projection: P,
+        options: SubscriptionOptions,
+    ) -> Result<SubscriptionHandle, FeedError> {
+        self.start(feed, Project(projection), options).await
+    }
+
+    /// Starts a reactor with limits of its own.
+    pub async fn react_with<R: Reactor>(
+        &self,
+        feed: Arc<dyn Feed<Message = R::Message>>,
+        reactor: R,
+        options: SubscriptionOptions,
+    ) -> Result<SubscriptionHandle, FeedError> {
+        self.start(feed, React(reactor), options).await
+    }
+
+    async fn start<E: effect::Effect>(
+        &self,
+        feed: Arc<dyn Feed<Message = E::Message>>,
+        effect: E,
+        options: SubscriptionOptions,
+    ) -> Result<SubscriptionHandle, FeedError> {
+        let inner = &self.inner;
+        let name = effect.name();
+        let stored = checkpoint::load(&inner.pool, name, feed.log()).await?;
+        let checkpoint = watch::Sender::new(stored.map_or(0, |c| c.position));
+        let state = watch::Sender::new(SubscriptionState::StandBy);
+        let handle = SubscriptionHandle {
+            name,
+            log: feed.log().to_owned(),
+            incarnation: feed.incarnation(),
+            pool: inner.pool.clone(),
+            checkpoint: checkpoint.subscribe(),
+            state: state.subscribe(),
+            head: feed.head(),
+        };
+        let earlier = self.running().insert(name, handle.clone());
+        assert!(earlier.is_none(), "two subscriptions have the name {name}");
+        let runner = Runner::new(
+            feed,
+            effect,
+            options,
+            inner.pool.clone(),
+            inner.leases.clone(),
+            checkpoint,
+            state,
+            inner.stop.clone(),
+        );
+        inner.tracker.spawn(runner.run());
+        Ok(handle)
+    }
+
+    /// All of them, by name.
+    pub fn list(&self) -> Vec<SubscriptionStatus> {
+        self.running().values().map(SubscriptionHandle::status).collect()
+    }
+
+    /// Parked messages in the order in which they would be handled, of one subscription or of all, after a
+    /// subscription and position.
+    pub async fn parked(
+        &self,
+        subscription: Option<&str>,
+        after: Option<(&str, i64)>,
+        limit: usize,
+    ) -> Result<Vec<ParkedMessage>, sqlx::Error> {
+        parking::list(&self.inner.pool, subscription, after, limit).await
+    }
+
+    /// One parked message.
+    pub async fn parked_message(
+        &self,
+        subscription: &str,
+        position: i64,
+    ) -> Result<Option<ParkedMessage>, sqlx::Error> {
+        parking::get(&self.inner.pool, subscription, position).await
+    }
+
+    /// How many messages are parked, by subscription.
+    pub async fn parked_counts(&self) -> Result<BTreeMap<String, i64>, sqlx::Error> {
+        parking::counts(&self.inner.pool).await
+    }
+
+    /// Has the parked messages of a key handled again, in order, by whichever replica runs the subscription.
+    /// Returns how many there are.
+    pub async fn redrive(&self, subscription: &str, key: &str) -> Result<u64, sqlx::Error> {
+        parking::redrive(&self.inner.pool, subscription, key).await
+    }
+
+    /// Gives one parked message up. Returns whether it was there.
+    pub async fn discard(&self, subscription: &str, position: i64) -> Result<bool, sqlx::Error> {
+        parking::discard(&self.inner.pool, subscription, position).await
+    }
+
+    fn running(&self) -> std::sync::MutexGuard<'_, BTreeMap<&'static str, SubscriptionHandle>> {
+        self.inner.running.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}

@@ -16,6 +16,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     tonic_prost_build::configure()
         .build_transport(false)
+        // Sorted maps: equal messages must encode to equal bytes, since requests are recognized by their hash.
+        .btree_map(".")
         .include_file("modules.rs")
         .compile_fds(compiler.file_descriptor_set())?;
     Ok(())

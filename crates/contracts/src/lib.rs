@@ -11,4 +11,4 @@ mod generated {
     include!(concat!(env!("OUT_DIR"), "/modules.rs"));
 }
 
-pub use generated::shop;
+pub use generated::{google, shop};

@@ -1,0 +1,167 @@
+//! Logs and traces of the process: `tracing` to standard error as JSON or, on a laptop, as text, and spans to
+//! an OpenTelemetry collector when the cargo feature `otlp` is on and an endpoint is configured. Metrics are
+//! elsewhere, since Prometheus fetches them.
+
+#[cfg(feature = "otlp")]
+mod otlp;
+
+use std::panic::PanicHookInfo;
+
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, Registry};
+
+use crate::config::{ConfigReader, ConfigValue};
+use crate::traceparent::TraceParent;
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Text,
+}
+
+impl ConfigValue for LogFormat {
+    const RULE: &'static str = "json or text";
+
+    fn parse(text: &str) -> Option<Self> {
+        match text {
+            "json" => Some(Self::Json),
+            "text" => Some(Self::Text),
+            _ => None,
+        }
+    }
+
+    fn show(&self) -> String {
+        match self {
+            Self::Json => "json".to_owned(),
+            Self::Text => "text".to_owned(),
+        }
+    }
+
+    fn stand_in() -> Self {
+        Self::Json
+    }
+}
+
+/// What [`init`] needs to know.
+#[derive(Clone, Debug)]
+pub struct TelemetryOptions {
+    /// Name of this process in traces.
+    pub service_name: String,
+    pub format: LogFormat,
+    /// Directives such as `info,eventsourcing=debug`.
+    pub filter: String,
+    /// Where spans go by OTLP over gRPC.
+    pub otlp_endpoint: Option<http::Uri>,
+}
+
+impl TelemetryOptions {
+    /// Reads `LOG_FORMAT`, `LOG_FILTER` and `OTLP_ENDPOINT`.
+    pub fn read(reader: &mut ConfigReader, service_name: &str, format: LogFormat) -> Self {
+        let options = Self {
+            service_name: service_name.to_owned(),
+            format: reader.var("LOG_FORMAT", "how log lines look").default(format),
+            filter: reader
+                .var("LOG_FILTER", "what is logged, as directives such as info,eventsourcing=debug")
+                .check("as tracing-subscriber's EnvFilter reads them", |text: &String| {
+                    EnvFilter::builder().parse(text).is_ok()
+                })
+                .default("info".to_owned()),
+            otlp_endpoint: reader.var("OTLP_ENDPOINT", "OpenTelemetry collector, OTLP over gRPC").optional(),
+        };
+        if options.otlp_endpoint.is_some() && !cfg!(feature = "otlp") {
+            reader.problem("OTLP_ENDPOINT", "needs a program built with the cargo feature otlp");
+        }
+        options
+    }
+}
+
+/// Why telemetry does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    #[error("the log filter {filter:?}: {reason}")]
+    Filter { filter: String, reason: String },
+    #[error("logging was started already")]
+    AlreadyStarted,
+    #[error("the span exporter: {0}")]
+    Exporter(String),
+}
+
+/// Sends what is left when it is dropped; keep it until the end of `main`.
+#[must_use = "dropping it ends the export of spans"]
+#[derive(Debug)]
+pub struct TelemetryGuard {
+    #[cfg(feature = "otlp")]
+    _exporter: Option<otlp::Exporter>,
+}
+
+/// Starts logs and traces for this process; panics are logged as errors from here on.
+///
+/// With the feature `otlp` and an endpoint it must be called inside a Tokio runtime.
+///
+/// # Errors
+/// When the filter is malformed, the exporter cannot be built, or logging was started before.
+pub fn init(options: &TelemetryOptions) -> Result<TelemetryGuard, TelemetryError> {
+    let filter = EnvFilter::builder().parse(&options.filter).map_err(|error| TelemetryError::Filter {
+        filter: options.filter.clone(),
+        reason: error.to_string(),
+    })?;
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines: Box<dyn Layer<Registry> + Send + Sync> = match options.format {
+        LogFormat::Json => Box::new(lines.json().flatten_event(true).with_span_list(false)),
+        LogFormat::Text => Box::new(lines.with_target(false)),
+    };
+    let layers = vec![lines];
+    #[cfg(feature = "otlp")]
+    let (layers, _exporter) = otlp::add_layer(layers, options)?;
+    tracing_subscriber::registry()
+        .with(layers.with_filter(filter))
+        .try_init()
+        .map_err(|_| TelemetryError::AlreadyStarted)?;
+    std::panic::set_hook(Box::new(log_panic));
+    Ok(TelemetryGuard {
+        #[cfg(feature = "otlp")]
+        _exporter,
+    })
+}
+
+/// Logs where it happened. The message is shown only when it is a literal: a formatted one may hold data.
+fn log_panic(info: &PanicHookInfo<'_>) {
+    let message = info.payload().downcast_ref::<&'static str>().copied().unwrap_or("(message withheld)");
+    let location = info.location().map(ToString::to_string).unwrap_or_default();
+    tracing::error!(location, "panic: {message}");
+}
+
+/// Makes `span` part of the trace that `incoming` belongs to, or begins a trace. Returns the context to pass
+/// on, which is that of `span`.
+pub fn continue_trace(span: &tracing::Span, incoming: Option<TraceParent>) -> TraceParent {
+    #[cfg(feature = "otlp")]
+    if let Some(exported) = otlp::continue_trace(span, incoming) {
+        return exported;
+    }
+    let _ = span;
+    incoming.map_or_else(TraceParent::root, |parent| parent.child())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_malformed_filter_is_found_when_the_configuration_is_read() {
+        let mut reader = ConfigReader::from_map([("LOG_FILTER", "a=b=c"), ("LOG_FORMAT", "xml")]);
+        let options = TelemetryOptions::read(&mut reader, "thing", LogFormat::Json);
+        assert_eq!(reader.finish(options).unwrap_err().problems().len(), 2);
+    }
+
+    #[test]
+    #[cfg(not(feature = "otlp"))]
+    fn an_endpoint_without_the_feature_is_a_problem_and_not_ignored() {
+        let mut reader = ConfigReader::from_map([("OTLP_ENDPOINT", "http://127.0.0.1:4317")]);
+        let options = TelemetryOptions::read(&mut reader, "thing", LogFormat::Json);
+        assert!(reader.finish(options).is_err());
+    }
+}

@@ -1,0 +1,212 @@
+//! `cargo xtask test`: the one command that a change must pass, locally and in CI. It provides what the tests need,
+//! runs every step even after one failed, and ends with a table of what each took.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use crate::servers::Servers;
+use crate::tools::Tools;
+use crate::{cargo, tidy, workspace_root};
+
+pub const HELP: &str = "\
+cargo xtask test [OPTIONS] [FILTER]
+
+Provides PostgreSQL (found, or installed by apt as root), curl and grpcurl (found, or built with Go into
+~/.cache/storeline/bin), starts a throwaway database server, then runs the steps below. FILTER goes to `cargo test`.
+
+  --quick          without clippy and doc
+  --long           the long forms of tests: more events, more kills
+  --only STEP,..   only these steps
+
+steps: servers fmt tidy clippy doc build test download
+";
+
+/// From a clean clone, on two cores.
+const BUDGET: Duration = Duration::from_secs(45 * 60);
+
+const STEPS: [Step; 8] = [
+    Step { name: "servers", quick: true, run: ask_servers },
+    Step { name: "fmt", quick: true, run: |run| run.cargo(&["fmt", "--all", "--check"]) },
+    Step { name: "tidy", quick: true, run: |_| tidy::run(&workspace_root()) },
+    Step {
+        name: "clippy",
+        quick: false,
+        run: |run| run.cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
+    },
+    Step { name: "doc", quick: false, run: |run| run.cargo(&["doc", "--workspace", "--no-deps"]) },
+    Step {
+        name: "build",
+        quick: true,
+        run: |run| run.cargo(&["build", "--package", "shop", "--bin", "shop"]),
+    },
+    Step { name: "test", quick: true, run: test_workspace },
+    Step {
+        name: "download",
+        quick: false,
+        run: |run| run.cargo(&["test", "--package", "shop", "--lib", "--", "--ignored", "download"]),
+    },
+];
+
+/// What the user asked for.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    quick: bool,
+    long: bool,
+    only: Vec<String>,
+    filter: Option<String>,
+}
+
+struct Step {
+    name: &'static str,
+    /// Runs with `--quick` too.
+    quick: bool,
+    run: fn(&Run<'_>) -> Result<bool>,
+}
+
+/// What every step of one run shares.
+struct Run<'a> {
+    options: &'a Options,
+    servers: &'a Servers,
+    tools: &'a Tools,
+}
+
+impl Options {
+    pub fn parse(arguments: &[String]) -> Result<Self> {
+        let mut options = Self::default();
+        let mut arguments = arguments.iter();
+        while let Some(argument) = arguments.next() {
+            match argument.as_str() {
+                "--quick" => options.quick = true,
+                "--long" => options.long = true,
+                "--only" => {
+                    let steps = arguments.next().context("--only needs the names of steps")?;
+                    options.only = steps.split(',').map(str::to_owned).collect();
+                }
+                unknown if unknown.starts_with('-') => bail!("there is no option `{unknown}`\n\n{HELP}"),
+                filter if options.filter.is_none() => options.filter = Some(filter.to_owned()),
+                second => bail!("one filter at most, and `{second}` is a second"),
+            }
+        }
+        for name in &options.only {
+            if STEPS.iter().all(|step| step.name != name) {
+                bail!("there is no step `{name}`\n\n{HELP}");
+            }
+        }
+        Ok(options)
+    }
+
+    fn includes(&self, step: &Step) -> bool {
+        match self.only.is_empty() {
+            true => step.quick || !self.quick,
+            false => self.only.iter().any(|name| name == step.name),
+        }
+    }
+}
+
+/// False when a step failed.
+pub fn run(options: &Options) -> Result<bool> {
+    let begin = Instant::now();
+    println!("== providing servers and tools");
+    let tools = Tools::provide()?;
+    let servers = Servers::provide()?;
+    let provided = begin.elapsed();
+    let run = Run { options, servers: &servers, tools: &tools };
+    let mut results = Vec::new();
+    for step in STEPS.iter().filter(|step| options.includes(step)) {
+        println!("\n== {}", step.name);
+        let begin = Instant::now();
+        let passed = (step.run)(&run).unwrap_or_else(|error| {
+            eprintln!("{}: {error:#}", step.name);
+            false
+        });
+        results.push((step.name, passed, begin.elapsed()));
+    }
+    drop(servers);
+    println!("\n{:<10} {:>9}", "step", "time");
+    println!("{:<10} {:>9}", "provide", minutes(provided));
+    for (name, passed, took) in &results {
+        println!("{name:<10} {:>9}  {}", minutes(*took), if *passed { "ok" } else { "FAILED" });
+    }
+    let total = begin.elapsed();
+    let verdict = if total > BUDGET { "OVER the budget" } else { "within the budget" };
+    println!("{:<10} {:>9}  {verdict} of {}", "total", minutes(total), minutes(BUDGET));
+    Ok(results.iter().all(|(_, passed, _)| *passed))
+}
+
+impl Run<'_> {
+    /// Runs cargo with everything that tests look for in their environment.
+    fn cargo(&self, arguments: &[&str]) -> Result<bool> {
+        let mut command = cargo();
+        command.args(arguments);
+        self.export_to(&mut command)?;
+        Ok(command.status().context("cannot run cargo")?.success())
+    }
+
+    fn export_to(&self, command: &mut Command) -> Result<()> {
+        self.servers.export_to(command);
+        command
+            .env("PATH", self.tools.path()?)
+            .env("STORELINE_TEST_GRPCURL", &self.tools.grpcurl)
+            .env("STORELINE_TEST_CURL", &self.tools.curl)
+            .env("STORELINE_SHOP_BIN", workspace_root().join("target/debug/shop"))
+            .env("RUSTDOCFLAGS", "-D warnings");
+        if self.options.long {
+            command.env("STORELINE_TEST_LONG", "1");
+        }
+        Ok(())
+    }
+}
+
+fn ask_servers(run: &Run<'_>) -> Result<bool> {
+    println!("{}", run.servers.postgres.ask_version()?);
+    Ok(true)
+}
+
+fn test_workspace(run: &Run<'_>) -> Result<bool> {
+    let mut arguments = vec!["test", "--workspace", "--no-fail-fast"];
+    arguments.extend(run.options.filter.as_deref());
+    run.cargo(&arguments)
+}
+
+fn minutes(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    format!("{}m{:02}s", seconds / 60, seconds % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Options> {
+        Options::parse(&line.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+    }
+
+    fn steps(line: &str) -> Vec<&'static str> {
+        let options = parse(line).unwrap();
+        STEPS.iter().filter(|step| options.includes(step)).map(|step| step.name).collect()
+    }
+
+    #[test]
+    fn options_choose_the_steps() {
+        assert_eq!(steps("").len(), STEPS.len());
+        assert_eq!(steps("--quick"), ["servers", "fmt", "tidy", "build", "test"]);
+        assert_eq!(steps("--only tidy,fmt"), ["fmt", "tidy"]);
+    }
+
+    #[test]
+    fn a_filter_is_kept_and_what_is_not_understood_is_refused() {
+        assert_eq!(parse("--long checkout").unwrap().filter.as_deref(), Some("checkout"));
+        for wrong in ["--fast", "--only", "--only nothing", "one two"] {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn help_names_every_step() {
+        for step in &STEPS {
+            assert!(HELP.contains(step.name), "{}", step.name);
+        }
+    }
+}

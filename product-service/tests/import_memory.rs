@@ -52,7 +52,7 @@ fn a_file_of_200_000_rows_is_read_in_the_memory_of_one_product() {
     let mut start = 0;
     let mut highest = 0;
     let mut products = 0;
-    while let Some(product) = rows.next() {
+    for product in rows.by_ref() {
         let product = product.unwrap();
         assert_eq!(product.variants.len(), 2);
         products += 1;

@@ -16,7 +16,7 @@ pub(super) fn line(text: &str) -> String {
     if trimmed.len() == clean.len() { clean } else { trimmed.to_owned() }
 }
 
-/// Whether [`line`] would leave nothing.
+/// Whether `line` would leave nothing.
 pub(super) fn is_blank(text: &str) -> bool {
     text.chars().all(|c| c.is_whitespace() || c.is_control() || c == '\u{feff}')
 }

@@ -93,7 +93,7 @@ impl Services {
 
     /// Adds a generated server.
     #[must_use]
-    pub fn add<S>(mut self, server: S) -> Self
+    pub fn with<S>(mut self, server: S) -> Self
     where
         S: Service<http::Request<Body>, Error = Infallible> + NamedService + Clone + Send + Sync + 'static,
         S::Response: axum::response::IntoResponse,

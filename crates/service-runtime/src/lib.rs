@@ -44,7 +44,7 @@
 //!
 //!     // Open the log, start command processor and subscriptions (`shutdown.spawn_worker`), then:
 //!     log.ready();
-//!     let services = Services::new(); // .add(ThingServiceServer::new(handlers))
+//!     let services = Services::new(); // .with(ThingServiceServer::new(handlers))
 //!     let grpc = GrpcServer::new(services, config.tokens, config.server, shutdown)?;
 //!     let _in_process = grpc.service(); // for a gateway in the same process: a generated client's channel
 //!
@@ -155,6 +155,7 @@ pub mod etag;
 pub mod fields;
 pub mod grpc;
 pub mod metrics;
+pub mod operations;
 pub mod page;
 pub mod readiness;
 pub mod request;

@@ -33,6 +33,11 @@ pub fn page_size(requested: i32) -> Result<u32, Status> {
     }
 }
 
+/// INVALID_ARGUMENT for a token that decodes and makes no sense, as when a key should be a number.
+pub fn malformed_token() -> Status {
+    invalid_field(TOKEN_FIELD, "must be a token as it was returned")
+}
+
 /// Which list a token belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Filter(String);
@@ -60,19 +65,18 @@ impl Filter {
         if token.is_empty() {
             return Ok(None);
         }
-        let malformed = || invalid_field(TOKEN_FIELD, "must be a token as it was returned");
         if token.len() > MAX_TOKEN_CHARS {
-            return Err(malformed());
+            return Err(malformed_token());
         }
-        let json = URL_SAFE_NO_PAD.decode(token).map_err(|_| malformed())?;
-        let mut parts: Vec<String> = serde_json::from_slice(&json).map_err(|_| malformed())?;
+        let json = URL_SAFE_NO_PAD.decode(token).map_err(|_| malformed_token())?;
+        let mut parts: Vec<String> = serde_json::from_slice(&json).map_err(|_| malformed_token())?;
         if parts.len() != N + 1 {
-            return Err(malformed());
+            return Err(malformed_token());
         }
         if parts.remove(0) != self.0 {
             return Err(invalid_field(TOKEN_FIELD, "belongs to a list with another filter"));
         }
-        parts.try_into().map(Some).map_err(|_| malformed())
+        parts.try_into().map(Some).map_err(|_| malformed_token())
     }
 }
 

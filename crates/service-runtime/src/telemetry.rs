@@ -1,8 +1,7 @@
 //! Logs and traces of the process: `tracing` to standard error as JSON or, on a laptop, as text, and spans to
-//! an OpenTelemetry collector when the cargo feature `otlp` is on and an endpoint is configured. Metrics are
-//! elsewhere, since Prometheus fetches them.
+//! an OpenTelemetry collector when an endpoint is configured. Metrics are elsewhere, since Prometheus fetches
+//! them.
 
-#[cfg(feature = "otlp")]
 mod otlp;
 
 use std::panic::PanicHookInfo;
@@ -61,7 +60,7 @@ pub struct TelemetryOptions {
 impl TelemetryOptions {
     /// Reads `LOG_FORMAT`, `LOG_FILTER` and `OTLP_ENDPOINT`.
     pub fn read(reader: &mut ConfigReader, service_name: &str, format: LogFormat) -> Self {
-        let options = Self {
+        Self {
             service_name: service_name.to_owned(),
             format: reader.var("LOG_FORMAT", "how log lines look").default(format),
             filter: reader
@@ -71,11 +70,7 @@ impl TelemetryOptions {
                 })
                 .default("info".to_owned()),
             otlp_endpoint: reader.var("OTLP_ENDPOINT", "OpenTelemetry collector, OTLP over gRPC").optional(),
-        };
-        if options.otlp_endpoint.is_some() && !cfg!(feature = "otlp") {
-            reader.problem("OTLP_ENDPOINT", "needs a program built with the cargo feature otlp");
         }
-        options
     }
 }
 
@@ -94,13 +89,12 @@ pub enum TelemetryError {
 #[must_use = "dropping it ends the export of spans"]
 #[derive(Debug)]
 pub struct TelemetryGuard {
-    #[cfg(feature = "otlp")]
     _exporter: Option<otlp::Exporter>,
 }
 
 /// Starts logs and traces for this process; panics are logged as errors from here on.
 ///
-/// With the feature `otlp` and an endpoint it must be called inside a Tokio runtime.
+/// With an endpoint it must be called inside a Tokio runtime.
 ///
 /// # Errors
 /// When the filter is malformed, the exporter cannot be built, or logging was started before.
@@ -111,21 +105,20 @@ pub fn init(options: &TelemetryOptions) -> Result<TelemetryGuard, TelemetryError
     })?;
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let lines: Box<dyn Layer<Registry> + Send + Sync> = match options.format {
-        LogFormat::Json => Box::new(lines.json().flatten_event(true).with_span_list(false)),
-        LogFormat::Text => Box::new(lines.with_target(false)),
+        LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).with_filter(filter).boxed(),
+        LogFormat::Text => lines.with_target(false).with_filter(filter).boxed(),
     };
-    let layers = vec![lines];
-    #[cfg(feature = "otlp")]
-    let (layers, _exporter) = otlp::add_layer(layers, options)?;
-    tracing_subscriber::registry()
-        .with(layers.with_filter(filter))
-        .try_init()
-        .map_err(|_| TelemetryError::AlreadyStarted)?;
+    let mut layers = vec![lines];
+    let mut exporter = None;
+    if let Some(endpoint) = &options.otlp_endpoint {
+        let (spans, started) = otlp::start(endpoint, &options.service_name)?;
+        layers.push(spans);
+        exporter = Some(started);
+    }
+    let registry = tracing_subscriber::registry().with(layers);
+    registry.try_init().map_err(|_| TelemetryError::AlreadyStarted)?;
     std::panic::set_hook(Box::new(log_panic));
-    Ok(TelemetryGuard {
-        #[cfg(feature = "otlp")]
-        _exporter,
-    })
+    Ok(TelemetryGuard { _exporter: exporter })
 }
 
 /// Logs where it happened. The message is shown only when it is a literal: a formatted one may hold data.
@@ -135,15 +128,22 @@ fn log_panic(info: &PanicHookInfo<'_>) {
     tracing::error!(location, "panic: {message}");
 }
 
-/// Makes `span` part of the trace that `incoming` belongs to, or begins a trace. Returns the context to pass
-/// on, which is that of `span`.
-pub fn continue_trace(span: &tracing::Span, incoming: Option<TraceParent>) -> TraceParent {
-    #[cfg(feature = "otlp")]
-    if let Some(exported) = otlp::continue_trace(span, incoming) {
-        return exported;
+/// Field of a span under whose value it is exported. Declare it empty and fill it with
+/// [`name_exported_span`], so that it does not stand in every log line beside what it repeats.
+pub const SPAN_NAME: &str = "otel.name";
+
+/// Gives a span a name that is not known at compile time, at the collector if there is one.
+pub fn name_exported_span(span: &tracing::Span, name: &str) {
+    if otlp::is_exporting() {
+        span.record(SPAN_NAME, name);
     }
-    let _ = span;
-    incoming.map_or_else(TraceParent::root, |parent| parent.child())
+}
+
+/// Makes `span` part of the trace that `incoming` belongs to, or begins a trace. Returns the context to pass
+/// on, which is that of `span`. It has no effect on a collector when none is configured.
+pub fn continue_trace(span: &tracing::Span, incoming: Option<TraceParent>) -> TraceParent {
+    let own = || incoming.map_or_else(TraceParent::root, |parent| parent.child());
+    otlp::continue_trace(span, incoming).unwrap_or_else(own)
 }
 
 #[cfg(test)]
@@ -155,13 +155,5 @@ mod tests {
         let mut reader = ConfigReader::from_map([("LOG_FILTER", "a=b=c"), ("LOG_FORMAT", "xml")]);
         let options = TelemetryOptions::read(&mut reader, "thing", LogFormat::Json);
         assert_eq!(reader.finish(options).unwrap_err().problems().len(), 2);
-    }
-
-    #[test]
-    #[cfg(not(feature = "otlp"))]
-    fn an_endpoint_without_the_feature_is_a_problem_and_not_ignored() {
-        let mut reader = ConfigReader::from_map([("OTLP_ENDPOINT", "http://127.0.0.1:4317")]);
-        let options = TelemetryOptions::read(&mut reader, "thing", LogFormat::Json);
-        assert!(reader.finish(options).is_err());
     }
 }

@@ -1,5 +1,7 @@
 //! The gRPC server as its clients see it, over TCP on loopback and inside the process.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use std::time::Duration;
@@ -113,7 +115,7 @@ fn a_server_does_not_start_when_an_rpc_names_no_role() {
             std::future::ready(Ok(tonic::Status::ok("").into_http()))
         }
     }
-    let services = Services::new().add(Forgotten);
+    let services = Services::new().with(Forgotten);
     let (tokens, options) = (Default::default(), ServerOptions::default());
     let refused =
         GrpcServer::with_descriptors(&support::DESCRIPTORS, services, tokens, options, &Shutdown::new());

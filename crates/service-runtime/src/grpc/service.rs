@@ -196,15 +196,13 @@ fn open_span(
     use tracing::field::Empty;
     let span = tracing::info_span!(
         "call",
-        otel.name = Empty,
+        { telemetry::SPAN_NAME } = Empty,
         { fields::METHOD } = &*method.path,
         { fields::CORRELATION_ID } = correlation_id,
         { fields::TRACE_ID } = Empty,
         { fields::ACTOR } = Empty
     );
-    if cfg!(feature = "otlp") {
-        span.record("otel.name", &*method.path);
-    }
+    telemetry::name_exported_span(&span, &method.path);
     let traceparent = telemetry::continue_trace(&span, incoming);
     span.record(fields::TRACE_ID, tracing::field::display(format_args!("{:032x}", traceparent.trace_id())));
     (span, traceparent)

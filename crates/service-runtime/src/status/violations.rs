@@ -55,7 +55,7 @@ impl Violations {
     /// Adds errors that `validator` found, of a value that stands at `path` in the request.
     pub fn add_errors(&mut self, path: &str, errors: &ValidationErrors) -> &mut Self {
         let mut fields: Vec<_> = errors.errors().iter().collect();
-        fields.sort_by(|(one, _), (other, _)| one.cmp(other));
+        fields.sort_by_key(|(name, _)| *name);
         for (name, kind) in fields {
             let at = join(path, name);
             match kind {

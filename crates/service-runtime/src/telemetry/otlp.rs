@@ -1,6 +1,7 @@
 //! Export of spans to an OpenTelemetry collector, by OTLP over gRPC. Logs and metrics are not exported this
 //! way: log collectors read standard error, and Prometheus scrapes.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use opentelemetry::Context;
@@ -11,15 +12,20 @@ use opentelemetry_otlp::{SpanExporter, WithExportConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::{Layer, Registry};
 
-use super::{TelemetryError, TelemetryOptions};
+use super::TelemetryError;
 use crate::traceparent::TraceParent;
 
 /// How long one batch may take to send.
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
 
-type Layers = Vec<Box<dyn Layer<Registry> + Send + Sync>>;
+static EXPORTING: AtomicBool = AtomicBool::new(false);
+
+pub(super) fn is_exporting() -> bool {
+    EXPORTING.load(Ordering::Relaxed)
+}
 
 /// Flushes when it is dropped.
 #[derive(Debug)]
@@ -33,11 +39,12 @@ impl Drop for Exporter {
     }
 }
 
-pub(super) fn add_layer(
-    mut layers: Layers,
-    options: &TelemetryOptions,
-) -> Result<(Layers, Option<Exporter>), TelemetryError> {
-    let Some(endpoint) = &options.otlp_endpoint else { return Ok((layers, None)) };
+/// Starts to export the spans of level INFO and above to `endpoint`. Finer ones are not, since the exporter's
+/// own connection makes some for every batch that it sends.
+pub(super) fn start(
+    endpoint: &http::Uri,
+    service_name: &str,
+) -> Result<(Box<dyn Layer<Registry> + Send + Sync>, Exporter), TelemetryError> {
     let exporter = SpanExporter::builder()
         .with_tonic()
         .with_endpoint(endpoint.to_string())
@@ -46,15 +53,19 @@ pub(super) fn add_layer(
         .map_err(|error| TelemetryError::Exporter(error.to_string()))?;
     let provider = SdkTracerProvider::builder()
         .with_batch_exporter(exporter)
-        .with_resource(Resource::builder().with_service_name(options.service_name.clone()).build())
+        .with_resource(Resource::builder().with_service_name(service_name.to_owned()).build())
         .build();
-    let tracer = provider.tracer(options.service_name.clone());
-    layers.push(Box::new(tracing_opentelemetry::layer().with_tracer(tracer)));
-    Ok((layers, Some(Exporter(provider))))
+    let tracer = provider.tracer(service_name.to_owned());
+    let layer = tracing_opentelemetry::layer().with_tracer(tracer).with_filter(LevelFilter::INFO);
+    EXPORTING.store(true, Ordering::Relaxed);
+    Ok((layer.boxed(), Exporter(provider)))
 }
 
-/// `None` when no collector is configured or the span is filtered out.
+/// `None` when no collector is configured.
 pub(super) fn continue_trace(span: &tracing::Span, incoming: Option<TraceParent>) -> Option<TraceParent> {
+    if !is_exporting() {
+        return None;
+    }
     if let Some(parent) = incoming {
         let remote = SpanContext::new(
             TraceId::from(parent.trace_id()),

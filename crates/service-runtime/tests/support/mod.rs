@@ -143,7 +143,7 @@ pub async fn start(options: ServerOptions) -> Running {
     let probe = Probe { waiting: Arc::new(Semaphore::new(0)), go_on: Arc::new(Semaphore::new(0)) };
     let tokens = Tokens::new(&[Secret::new(OPERATOR)], &[Secret::new(SERVICE)]).unwrap();
     let (readiness, shutdown) = (Readiness::new(), Shutdown::new());
-    let services = Services::new().add(probe.clone());
+    let services = Services::new().with(probe.clone());
     let server = GrpcServer::with_descriptors(&DESCRIPTORS, services, tokens, options, &shutdown).unwrap();
     let service = server.service();
     let bound = server.bind(([127, 0, 0, 1], 0).into()).await.unwrap();

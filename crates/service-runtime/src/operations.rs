@@ -1,0 +1,174 @@
+//! The RPCs that operators have for every service alike: how far its subscriptions are, and what they could
+//! not handle. It is a thin layer over `eventsourcing`; each service adds it to its own server for its own
+//! subscriptions.
+//!
+//! ```
+//! use eventsourcing::Subscriptions;
+//! use service_runtime::{grpc::Services, operations};
+//!
+//! fn services(subscriptions: &Subscriptions) -> Services {
+//!     Services::new().with(operations::server(subscriptions.clone()))
+//! }
+//! ```
+
+use contracts::shop::operations::v1 as wire;
+use eventsourcing::{HandlerError, ParkedMessage, SubscriptionState, SubscriptionStatus, Subscriptions};
+use tonic::{Request, Response, Status};
+use wire::operations_service_server::{OperationsService, OperationsServiceServer};
+
+use crate::page::{Filter, page_size};
+use crate::request::RequestContext;
+use crate::status::{self, RETRY_AFTER, invalid_field, reason};
+use crate::{fields, page};
+
+/// Reason of NOT_FOUND for a parked message or key.
+pub const PARKED_MESSAGE_NOT_FOUND: &str = "PARKED_MESSAGE_NOT_FOUND";
+
+/// The service, ready to be added to [`Services`](crate::grpc::Services).
+pub fn server(subscriptions: Subscriptions) -> OperationsServiceServer<impl OperationsService> {
+    OperationsServiceServer::new(Operations { subscriptions })
+}
+
+struct Operations {
+    subscriptions: Subscriptions,
+}
+
+#[tonic::async_trait]
+impl OperationsService for Operations {
+    async fn list_subscriptions(
+        &self,
+        _request: Request<wire::ListSubscriptionsRequest>,
+    ) -> Result<Response<wire::ListSubscriptionsResponse>, Status> {
+        let parked = self.subscriptions.parked_counts().await.map_err(database)?;
+        let subscriptions = self.subscriptions.list().into_iter().map(|status| {
+            let parked_messages = parked.get(status.name).copied().unwrap_or(0);
+            subscription(status, parked_messages)
+        });
+        Ok(Response::new(wire::ListSubscriptionsResponse { subscriptions: subscriptions.collect() }))
+    }
+
+    async fn list_parked_messages(
+        &self,
+        request: Request<wire::ListParkedMessagesRequest>,
+    ) -> Result<Response<wire::ListParkedMessagesResponse>, Status> {
+        let method = RequestContext::of(&request).method;
+        let wire::ListParkedMessagesRequest { subscription, page_size: size, page_token } =
+            request.into_inner();
+        let size = page_size(size)? as usize;
+        let filter = Filter::of(&method, &subscription);
+        let after = match filter.decode::<2>(&page_token)? {
+            Some([name, position]) => Some((name, position.parse().map_err(|_| page::malformed_token())?)),
+            None => None,
+        };
+        let after = after.as_ref().map(|(name, position): &(String, i64)| (name.as_str(), *position));
+        let only = (!subscription.is_empty()).then_some(subscription.as_str());
+        // One more than is shown tells whether there is another page.
+        let mut found = self.subscriptions.parked(only, after, size + 1).await.map_err(database)?;
+        let more = found.len() > size;
+        found.truncate(size);
+        let next_page_token = match found.last() {
+            Some(last) if more => filter.next_token([last.subscription.as_str(), &last.position.to_string()]),
+            _ => String::new(),
+        };
+        let messages = found.into_iter().map(without_content).collect();
+        Ok(Response::new(wire::ListParkedMessagesResponse { messages, next_page_token }))
+    }
+
+    async fn get_parked_message(
+        &self,
+        request: Request<wire::GetParkedMessageRequest>,
+    ) -> Result<Response<wire::GetParkedMessageResponse>, Status> {
+        let wire::GetParkedMessageRequest { subscription, position } = request.into_inner();
+        let found = self.subscriptions.parked_message(&subscription, position).await.map_err(database)?;
+        let found = found.ok_or_else(|| not_parked(&subscription, &position.to_string()))?;
+        let content = found.message.to_string();
+        let message = wire::ParkedMessage { content, ..without_content(found) };
+        Ok(Response::new(wire::GetParkedMessageResponse { message: Some(message) }))
+    }
+
+    async fn redrive_parked_messages(
+        &self,
+        request: Request<wire::RedriveParkedMessagesRequest>,
+    ) -> Result<Response<wire::RedriveParkedMessagesResponse>, Status> {
+        let wire::RedriveParkedMessagesRequest { subscription, key } = request.into_inner();
+        if key.is_empty() {
+            return Err(invalid_field("key", "must not be empty"));
+        }
+        let messages = self.subscriptions.redrive(&subscription, &key).await.map_err(database)?;
+        if messages == 0 {
+            return Err(not_parked(&subscription, &key));
+        }
+        tracing::info!(
+            { fields::SUBSCRIPTION } = subscription,
+            "{messages} parked messages will be handled again"
+        );
+        let messages = i64::try_from(messages).unwrap_or(i64::MAX);
+        Ok(Response::new(wire::RedriveParkedMessagesResponse { messages }))
+    }
+
+    async fn discard_parked_message(
+        &self,
+        request: Request<wire::DiscardParkedMessageRequest>,
+    ) -> Result<Response<wire::DiscardParkedMessageResponse>, Status> {
+        let wire::DiscardParkedMessageRequest { subscription, position } = request.into_inner();
+        if !self.subscriptions.discard(&subscription, position).await.map_err(database)? {
+            return Err(not_parked(&subscription, &position.to_string()));
+        }
+        tracing::warn!(
+            { fields::SUBSCRIPTION } = subscription,
+            { fields::POSITION } = position,
+            "a parked message was given up"
+        );
+        Ok(Response::new(wire::DiscardParkedMessageResponse {}))
+    }
+}
+
+fn subscription(status: SubscriptionStatus, parked_messages: i64) -> wire::Subscription {
+    let (state, error) = match status.state {
+        SubscriptionState::StandBy => ("STAND_BY", String::new()),
+        SubscriptionState::Running => ("RUNNING", String::new()),
+        SubscriptionState::Retrying(error) => ("RETRYING", error),
+        SubscriptionState::Stopped(error) => ("STOPPED", error),
+    };
+    wire::Subscription {
+        name: status.name.to_owned(),
+        log: status.log,
+        checkpoint: status.checkpoint,
+        head: status.head,
+        state: state.to_owned(),
+        error,
+        parked_messages,
+    }
+}
+
+fn without_content(parked: ParkedMessage) -> wire::ParkedMessage {
+    let parked_at = prost_types::Timestamp {
+        seconds: parked.parked_at.timestamp(),
+        nanos: i32::try_from(parked.parked_at.timestamp_subsec_nanos()).unwrap_or(0),
+    };
+    wire::ParkedMessage {
+        subscription: parked.subscription,
+        position: parked.position,
+        message_id: parked.message_id.to_string(),
+        key: parked.key,
+        error: parked.error.unwrap_or_default(),
+        attempts: parked.attempts,
+        parked_at: Some(parked_at),
+        content: String::new(),
+    }
+}
+
+fn not_parked(subscription: &str, what: &str) -> Status {
+    status::not_found(PARKED_MESSAGE_NOT_FOUND, "parked message", &format!("{subscription}/{what}"))
+}
+
+/// A database that is away is the caller's to wait for; anything else is our fault.
+fn database(error: impl Into<HandlerError>) -> Status {
+    match error.into() {
+        HandlerError::Unreachable(cause) => {
+            tracing::warn!({ fields::ERROR } = cause, "the database is unavailable");
+            status::unavailable(reason::DEPENDENCY_UNAVAILABLE, "the database is unavailable", RETRY_AFTER)
+        }
+        fault @ HandlerError::Poison(_) => status::internal(fault),
+    }
+}

@@ -1,0 +1,221 @@
+//! What operators see and do about subscriptions, against a real log.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use contracts::shop::operations::v1 as wire;
+use eventsourcing::{
+    CommandProcessor, Decide, Decider, DomainEvent, EventLog, HandlerError, LogOptions, Message,
+    ProcessorOptions, Projection, RecordedEvent, StreamId, SubscriptionOptions, Subscriptions,
+};
+use serde::{Deserialize, Serialize};
+use service_runtime::auth::Tokens;
+use service_runtime::grpc::{GrpcServer, GrpcService, ServerOptions, Services};
+use service_runtime::status::reason_of;
+use service_runtime::{Caller, RequestContext, Secret, Shutdown, operations};
+use testkit::TestDatabase;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::{Code, Request};
+use wire::operations_service_client::OperationsServiceClient;
+
+const OPERATOR: &str = "operator-0123456789abcdef0123456789";
+const LONG: Duration = Duration::from_secs(30);
+
+struct Counter;
+
+#[derive(Clone, Serialize, Deserialize)]
+enum CounterEvent {
+    Added { amount: i64 },
+}
+
+impl DomainEvent for CounterEvent {}
+
+impl Decider for Counter {
+    const CATEGORY: &'static str = "counter";
+    type State = ();
+    type Command = i64;
+    type Event = CounterEvent;
+    type Error = ();
+
+    fn decide(_: &(), amount: &i64) -> Result<Vec<CounterEvent>, ()> {
+        Ok(vec![CounterEvent::Added { amount: *amount }])
+    }
+
+    fn evolve(_: (), _: &CounterEvent) {}
+}
+
+/// Cannot handle counter `bad` before it is mended.
+struct Fragile {
+    mended: Arc<AtomicBool>,
+}
+
+impl Projection for Fragile {
+    type Message = RecordedEvent;
+
+    fn name(&self) -> &'static str {
+        "fragile"
+    }
+
+    async fn apply(&self, _: &mut sqlx::PgConnection, event: &RecordedEvent) -> Result<(), HandlerError> {
+        if event.key().ends_with("bad") && !self.mended.load(Ordering::Relaxed) {
+            return Err(HandlerError::Poison("it broke".into()));
+        }
+        Ok(())
+    }
+}
+
+struct Running {
+    _database: TestDatabase,
+    stop: CancellationToken,
+    tracker: TaskTracker,
+    mended: Arc<AtomicBool>,
+    client: OperationsServiceClient<GrpcService>,
+}
+
+/// A log with one event of counter `good` and three of `bad`, and a subscription that stumbles over the latter.
+async fn start() -> Running {
+    let database = TestDatabase::new("counters", &[]).await;
+    let log = EventLog::open(LogOptions::new("counters", database.url())).await.unwrap();
+    let processor = CommandProcessor::start(log.clone(), ProcessorOptions::default());
+    for key in ["bad", "good", "bad", "bad"] {
+        let stream = StreamId::of::<Counter>(key);
+        let context = RequestContext::new(Caller::Operator, "/test").command_context("", &()).unwrap();
+        processor
+            .execute(Decide::<Counter> { stream, command: 1, expected_version: None }, context)
+            .await
+            .unwrap();
+    }
+    let (stop, tracker) = (CancellationToken::new(), TaskTracker::new());
+    let subscriptions = Subscriptions::new(&log, stop.clone(), tracker.clone());
+    let mended = Arc::new(AtomicBool::new(false));
+    let impatient = SubscriptionOptions {
+        attempts: 1,
+        first_pause: Duration::from_millis(1),
+        ..SubscriptionOptions::default()
+    };
+    let fragile = Fragile { mended: Arc::clone(&mended) };
+    subscriptions.project_with(Arc::new(log.clone()), fragile, impatient).await.unwrap();
+
+    let services = Services::new().with(operations::server(subscriptions));
+    let tokens = Tokens::new(&[Secret::new(OPERATOR)], &[]).unwrap();
+    let server = GrpcServer::new(services, tokens, ServerOptions::default(), &Shutdown::new()).unwrap();
+    Running {
+        _database: database,
+        stop,
+        tracker,
+        mended,
+        client: OperationsServiceClient::new(server.service()),
+    }
+}
+
+fn by_operator<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.metadata_mut().insert("authorization", format!("Bearer {OPERATOR}").parse().unwrap());
+    request
+}
+
+impl Running {
+    async fn subscription(&mut self) -> wire::Subscription {
+        let listed =
+            self.client.list_subscriptions(by_operator(wire::ListSubscriptionsRequest {})).await.unwrap();
+        listed.into_inner().subscriptions.remove(0)
+    }
+
+    /// Waits until that many messages are parked and everything else is handled.
+    async fn until_parked(&mut self, messages: i64) -> wire::Subscription {
+        let mut looks = tokio::time::interval(Duration::from_millis(5));
+        let looking = async {
+            loop {
+                looks.tick().await;
+                let now = self.subscription().await;
+                if now.parked_messages == messages && now.checkpoint >= 4 {
+                    return now;
+                }
+            }
+        };
+        tokio::time::timeout(LONG, looking).await.expect("it comes to this")
+    }
+
+    async fn page(&mut self, page_size: i32, page_token: &str) -> wire::ListParkedMessagesResponse {
+        let ask = wire::ListParkedMessagesRequest {
+            subscription: "fragile".into(),
+            page_size,
+            page_token: page_token.into(),
+        };
+        self.client.list_parked_messages(by_operator(ask)).await.unwrap().into_inner()
+    }
+
+    async fn stop(self) {
+        self.stop.cancel();
+        self.tracker.close();
+        tokio::time::timeout(LONG, self.tracker.wait()).await.expect("subscriptions stop");
+    }
+}
+
+#[tokio::test]
+async fn an_operator_sees_what_is_parked_and_why_page_by_page() {
+    let mut running = start().await;
+    let now = running.until_parked(3).await;
+    assert_eq!((now.name.as_str(), now.log.as_str(), now.head), ("fragile", "counters", 4));
+
+    let first = running.page(2, "").await;
+    let last = running.page(2, &first.next_page_token).await;
+    assert_eq!((first.messages.len(), last.messages.len()), (2, 1));
+    assert_eq!(last.next_page_token, "");
+    let messages = [first.messages, last.messages].concat();
+    assert!(messages.iter().all(|message| message.key == "counter-bad" && message.content.is_empty()));
+    let errors: Vec<_> = messages.iter().map(|message| message.error.as_str()).collect();
+    assert_eq!(errors, ["it broke", "", ""], "the later ones only wait");
+
+    let ask =
+        wire::GetParkedMessageRequest { subscription: "fragile".into(), position: messages[0].position };
+    let got =
+        running.client.get_parked_message(by_operator(ask)).await.unwrap().into_inner().message.unwrap();
+    assert!(got.content.contains("amount"), "{}", got.content);
+    assert_eq!(got.message_id, messages[0].message_id);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_redriven_after_the_fault_is_mended_is_handled_in_order() {
+    let mut running = start().await;
+    running.until_parked(3).await;
+    running.mended.store(true, Ordering::Relaxed);
+    let ask =
+        wire::RedriveParkedMessagesRequest { subscription: "fragile".into(), key: "counter-bad".into() };
+    let redriven =
+        running.client.redrive_parked_messages(by_operator(ask.clone())).await.unwrap().into_inner();
+    assert_eq!(redriven.messages, 3);
+    running.until_parked(0).await;
+    let nothing = running.client.redrive_parked_messages(by_operator(ask)).await.unwrap_err();
+    assert_eq!(reason_of(&nothing), operations::PARKED_MESSAGE_NOT_FOUND);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_discarded_message_is_gone() {
+    let mut running = start().await;
+    running.until_parked(3).await;
+    let position = running.page(1, "").await.messages[0].position;
+    let ask = wire::DiscardParkedMessageRequest { subscription: "fragile".into(), position };
+    running.client.discard_parked_message(by_operator(ask.clone())).await.unwrap();
+    let again = running.client.discard_parked_message(by_operator(ask)).await.unwrap_err();
+    assert_eq!(
+        (again.code(), reason_of(&again).as_str()),
+        (Code::NotFound, operations::PARKED_MESSAGE_NOT_FOUND)
+    );
+    running.until_parked(2).await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn nobody_but_an_operator_may_look() {
+    let mut running = start().await;
+    let refused = running.client.list_subscriptions(wire::ListSubscriptionsRequest {}).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unauthenticated);
+    running.stop().await;
+}

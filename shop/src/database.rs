@@ -9,6 +9,7 @@ mod download;
 mod embedded;
 mod error;
 mod external;
+mod launch;
 mod postmaster;
 mod provision;
 #[cfg(test)]

@@ -2,39 +2,31 @@
 //! shop; the next start finds and adopts it. It is no general tool to manage clusters: one folder, one cluster, one
 //! server.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Serialize};
 use sqlx::{Connection, PgConnection};
 use tokio::process::Child;
 
 use crate::data_folder::{DataFolder, DataFolderError};
 use crate::database::account::Account;
 use crate::database::binaries::{Binaries, BinarySearch, NotFound};
-use crate::database::cluster::{self, ServerLog};
-use crate::database::error::{from_log, sqlstate};
+use crate::database::cluster;
+use crate::database::launch::{Launch, find_running};
 use crate::database::postmaster::{Postmaster, Signal, remove_misleading_pid_file};
 use crate::database::{
     ADMIN_ROLE, APP_ROLE, DatabaseError, DatabaseUrl, DatabaseUrls, Progress, download, provision,
 };
 
-/// A server that recovers from a crash replays up to its WAL limit before it answers.
-const START_DEADLINE: Duration = Duration::from_secs(300);
 /// A fast shutdown writes one checkpoint.
-const STOP_DEADLINE: Duration = Duration::from_secs(60);
+pub(super) const STOP_DEADLINE: Duration = Duration::from_secs(60);
 /// How long a tool waits for a shop that is just starting its server.
 const ATTACH_DEADLINE: Duration = Duration::from_secs(60);
 /// Between two looks at a server that starts or stops.
-const POLL: Duration = Duration::from_millis(15);
-/// After this long the user is told why nothing happens.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// Somebody else may take a free port between our finding and the server's opening it.
-const PORT_ATTEMPTS: u32 = 3;
-const ADMIN_PASSWORD: &str = "postgres-admin.password";
-const APP_PASSWORD: &str = "postgres-app.password";
-const STATE: &str = "postgres.json";
-const MAINTENANCE_DATABASE: &str = "postgres";
+pub(super) const POLL: Duration = Duration::from_millis(15);
+pub(super) const ADMIN_PASSWORD: &str = "postgres-admin.password";
+pub(super) const APP_PASSWORD: &str = "postgres-app.password";
+pub(super) const MAINTENANCE_DATABASE: &str = "postgres";
 
 /// What may be chosen about the embedded server.
 #[derive(Debug, Clone)]
@@ -73,13 +65,6 @@ enum Origin {
     Adopted,
     /// Run by the owner of the folder, which is another process.
     Borrowed,
-}
-
-/// Remembered between starts, for ourselves and for a person with psql.
-#[derive(Debug, Serialize, Deserialize)]
-struct State {
-    port: u16,
-    pid: u32,
 }
 
 impl EmbeddedPostgres {
@@ -286,160 +271,6 @@ impl EmbeddedPostgres {
     }
 }
 
-/// What a start needs to know.
-struct Launch<'a> {
-    folder: &'a DataFolder,
-    cluster: &'a Path,
-    binaries: &'a Binaries,
-    account: Option<&'a Account>,
-}
-
-impl Launch<'_> {
-    async fn start(
-        &self,
-        wanted_port: u16,
-        password: &str,
-        progress: Progress<'_>,
-    ) -> Result<(Child, u16, PgConnection), DatabaseError> {
-        let mut attempt = 1;
-        loop {
-            let port = match (wanted_port, attempt) {
-                (0, 1) => self.remembered_port().map_or_else(cluster::free_port, Ok)?,
-                (0, _) => cluster::free_port()?,
-                (chosen, _) => chosen,
-            };
-            match self.try_start(port, password, progress).await {
-                Err(DatabaseError::PortTaken { .. }) if wanted_port == 0 && attempt < PORT_ATTEMPTS => {
-                    attempt += 1
-                }
-                Err(error) => return Err(error),
-                Ok((child, connection)) => return Ok((child, port, connection)),
-            }
-        }
-    }
-
-    async fn try_start(
-        &self,
-        port: u16,
-        password: &str,
-        progress: Progress<'_>,
-    ) -> Result<(Child, PgConnection), DatabaseError> {
-        let (log, log_file) = ServerLog::open(self.folder)?;
-        let mut child = cluster::launch(self.cluster, self.binaries, self.account, port, log_file)?;
-        self.remember(port, child.id().unwrap_or_default())?;
-        let begin = Instant::now();
-        let mut told = false;
-        loop {
-            if let Ok(Some(_)) = child.try_wait() {
-                return Err(from_log(self.cluster, port, log.tail(), |log_text| {
-                    DatabaseError::StartFailed {
-                        cluster: self.cluster.to_owned(),
-                        log_file: log.path().to_owned(),
-                        log: log_text,
-                    }
-                }));
-            }
-            let ready = Postmaster::running_on(self.cluster).is_some_and(|server| server.port == Some(port));
-            if ready
-                && let Probe::Answers(connection) = probe(self.cluster, self.folder, port, password).await?
-            {
-                return Ok((child, connection));
-            }
-            if begin.elapsed() > START_DEADLINE {
-                return Err(DatabaseError::StartTimeout {
-                    cluster: self.cluster.to_owned(),
-                    seconds: START_DEADLINE.as_secs(),
-                    log_file: log.path().to_owned(),
-                    log: log.tail(),
-                });
-            }
-            if !told && begin.elapsed() > PATIENCE {
-                told = true;
-                progress(&format!(
-                    "PostgreSQL is still starting, it may be recovering (see {})",
-                    log.path().display()
-                ));
-            }
-            tokio::time::sleep(POLL).await;
-        }
-    }
-
-    fn remembered_port(&self) -> Option<u16> {
-        let text = std::fs::read(self.folder.path().join(STATE)).ok()?;
-        let state: State = serde_json::from_slice(&text).ok()?;
-        cluster::is_free(state.port).then_some(state.port)
-    }
-
-    fn remember(&self, port: u16, pid: u32) -> Result<(), DatabaseError> {
-        let text = serde_json::to_vec(&State { port, pid }).expect("two numbers are always valid JSON");
-        Ok(self.folder.write(STATE, &text)?)
-    }
-}
-
-/// The server that runs on `cluster` already, once it answers. A server that is starting or stopping is waited for.
-async fn find_running(
-    cluster: &Path,
-    folder: &DataFolder,
-    password: &str,
-    progress: Progress<'_>,
-) -> Result<Option<(u16, PgConnection)>, DatabaseError> {
-    let begin = Instant::now();
-    let mut told = false;
-    while let Some(running) = Postmaster::running_on(cluster) {
-        if let Some(port) = running.port
-            && let Probe::Answers(connection) = probe(cluster, folder, port, password).await?
-        {
-            return Ok(Some((port, connection)));
-        }
-        if begin.elapsed() > START_DEADLINE {
-            let log = format!("process {} does not answer", running.pid);
-            return Err(DatabaseError::ClusterInUse { cluster: cluster.to_owned(), log });
-        }
-        if !told && begin.elapsed() > PATIENCE {
-            told = true;
-            progress(&format!("waiting for the PostgreSQL that runs on the data (process {})", running.pid));
-        }
-        tokio::time::sleep(POLL).await;
-    }
-    Ok(None)
-}
-
-enum Probe {
-    Answers(PgConnection),
-    NotYet,
-}
-
-/// Tries to log in at `port`, and makes sure that it is the server of `cluster` which answers there.
-async fn probe(
-    cluster: &Path,
-    folder: &DataFolder,
-    port: u16,
-    password: &str,
-) -> Result<Probe, DatabaseError> {
-    let mut connection =
-        match provision::connect(&url(ADMIN_ROLE, password, port, MAINTENANCE_DATABASE)).await {
-            Ok(connection) => connection,
-            Err(sqlx::Error::Io(_) | sqlx::Error::Protocol(_)) => return Ok(Probe::NotYet),
-            Err(error) => {
-                return match sqlstate(&error).as_deref() {
-                    // starting up, shutting down, recovering
-                    Some("57P03" | "57P01") => Ok(Probe::NotYet),
-                    Some("28P01" | "28000") => Err(DatabaseError::AdminPassword {
-                        cluster: cluster.to_owned(),
-                        file: folder.path().join(ADMIN_PASSWORD),
-                    }),
-                    _ => Err(error.into()),
-                };
-            }
-        };
-    let (served,): (String,) =
-        sqlx::query_as("SELECT current_setting('data_directory')").fetch_one(&mut connection).await?;
-    match Path::new(&served) == cluster {
-        true => Ok(Probe::Answers(connection)),
-        false => Ok(Probe::NotYet),
-    }
-}
-
 /// The inner Err says why there are no programs that will do, here or to be downloaded.
 async fn find_binaries(
     options: &EmbeddedOptions,
@@ -457,7 +288,7 @@ async fn find_binaries(
     Ok(fetched.map_err(|failure| format!("{reason}; {failure}")))
 }
 
-fn url(role: &str, password: &str, port: u16, database: &str) -> DatabaseUrl {
+pub(super) fn url(role: &str, password: &str, port: u16, database: &str) -> DatabaseUrl {
     let text = format!("postgres://{role}:{password}@127.0.0.1:{port}/{database}?sslmode=disable");
     DatabaseUrl(url::Url::parse(&text).expect("hexadecimal passwords and checked names make a valid address"))
 }

@@ -5,12 +5,11 @@ use sqlx::{Connection, PgConnection};
 use url::Url;
 
 use crate::data_folder::DataFolder;
+use crate::database::embedded::APP_PASSWORD;
 use crate::database::error::sqlstate;
 use crate::database::{
     APP_ROLE, DatabaseError, DatabaseUrl, DatabaseUrls, OLDEST_MAJOR, Progress, provision,
 };
-
-const APP_PASSWORD: &str = "postgres-app.password";
 
 /// A server that answered and whose login is good.
 #[derive(Debug)]

@@ -115,6 +115,23 @@ async fn the_app_role_may_connect_to_its_database_and_nothing_else() {
     fs::remove_file(data.join("postgres-admin.password")).unwrap();
     let error = EmbeddedPostgres::start(&folder, &EmbeddedOptions::default(), quiet).await.unwrap_err();
     assert!(matches!(error, DatabaseError::AdminPassword { .. }), "{error}");
+    assert_eq!(running(&data), None, "a start that failed leaves no server behind");
+}
+
+/// A process that a failed assertion leaves behind must not outlive the test either.
+struct Victim(std::process::Child);
+
+impl Victim {
+    fn kill(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+impl Drop for Victim {
+    fn drop(&mut self) {
+        self.kill();
+    }
 }
 
 /// Named in the environment of the process that the next test kills.
@@ -138,18 +155,19 @@ async fn a_server_that_outlives_its_killed_shop_is_adopted_and_tools_use_it_besi
     let scratch = ScratchFolder::new();
     let data = scratch.path().join("data");
     let _guard = StopOnDrop(&data);
-    let mut victim = Command::new(std::env::current_exe().unwrap())
+    let victim = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "database::tests::victim_serves_until_it_is_killed", "--ignored", "--nocapture"])
         .env(VICTIM_FOLDER, &data)
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut lines = BufReader::new(victim.stdout.take().unwrap()).lines();
+    let mut victim = Victim(victim);
+    let mut lines = BufReader::new(victim.0.stdout.take().unwrap()).lines();
     assert!(lines.any(|line| line.unwrap() == "serving"), "the victim never served");
     let left = running(&data).unwrap();
 
     let refused = DataFolder::open(&data).unwrap_err();
-    assert!(refused.to_string().contains(&format!("process {}", victim.id())), "{refused}");
+    assert!(refused.to_string().contains(&format!("process {}", victim.0.id())), "{refused}");
     let tool = DataFolder::attach(&data).unwrap();
     let borrowed = EmbeddedPostgres::attach(&tool, &EmbeddedOptions::default(), quiet).await.unwrap();
     let urls = borrowed.urls("order").unwrap();
@@ -157,8 +175,7 @@ async fn a_server_that_outlives_its_killed_shop_is_adopted_and_tools_use_it_besi
     borrowed.stop().await.unwrap();
     assert_eq!(running(&data).as_ref(), Some(&left), "a tool never stops the owner's server");
 
-    victim.kill().unwrap();
-    victim.wait().unwrap();
+    victim.kill();
     let folder = DataFolder::open(&data).unwrap();
     let server = start(&folder).await;
     assert_eq!(running(&data).map(|found| found.pid), Some(left.pid), "adopted, not restarted");

@@ -30,7 +30,7 @@ const MAX_SHOWN_CHARS: usize = 80;
 ///
 /// fn read(reader: &mut ConfigReader) -> Config {
 ///     Config {
-///         cache_entries: reader.var("CACHE_ENTRIES", "products kept in memory").range(1..=1_000_000).default(10_000),
+///         cache_entries: reader.var("CACHE_ENTRIES", "entries kept in memory").range(1..=1_000_000).default(10_000),
 ///         poll: reader.var("POLL_INTERVAL", "pause between two looks at the log").default(Duration::from_millis(50)),
 ///     }
 /// }

@@ -19,7 +19,7 @@ impl Backoff {
     }
 
     /// The next pause: half of it is certain, half is chance.
-    fn take(&mut self) -> Duration {
+    pub fn take(&mut self) -> Duration {
         let pause = self.next;
         self.next = (pause * 2).min(self.longest);
         pause.mul_f64(0.5 + rand::random::<f64>() / 2.0)

@@ -64,7 +64,9 @@ pub struct EncodedEvent {
 /// Why stored data is not an event of this program.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
-    #[error("event type {event_type} has schema version {found}, newer than {known}, which this program knows")]
+    #[error(
+        "event type {event_type} has schema version {found}, newer than {known}, which this program knows"
+    )]
     Newer { event_type: String, found: i16, known: i16 },
     #[error("event type {event_type}, schema version {schema_version}: {source}")]
     Malformed { event_type: String, schema_version: i16, source: serde_json::Error },

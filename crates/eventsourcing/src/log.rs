@@ -14,7 +14,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use sqlx::{AssertSqlSafe, Row};
+use sqlx::{AssertSqlSafe, Connection, Row};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -23,6 +23,9 @@ use crate::command::Metadata;
 use crate::decider::{self, Decider, DecodeError};
 use crate::operation::{StateCodec, StoredEvent, Versioned};
 use crate::stream::{Position, StreamId};
+
+/// A pooled connection that was idle for longer is asked whether it still lives before it is used.
+const TRUSTED_IDLE: Duration = Duration::from_millis(500);
 
 /// How a log is reached and watched.
 #[derive(Clone, Debug)]
@@ -114,17 +117,23 @@ impl EventLog {
     pub async fn open(options: LogOptions) -> Result<Self, OpenError> {
         let log = options.name;
         let unreachable = |source| OpenError::Unreachable { log: log.clone(), source };
-        let connect = PgConnectOptions::from_str(&options.database_url)
-            .map_err(unreachable)?
-            .application_name(&log);
+        let connect =
+            PgConnectOptions::from_str(&options.database_url).map_err(unreachable)?.application_name(&log);
         let pool = PgPoolOptions::new()
             .max_connections(options.max_connections)
             .acquire_timeout(Duration::from_secs(10))
             .test_before_acquire(false)
+            .before_acquire(|connection, meta| {
+                Box::pin(async move {
+                    // A server that was restarted closed what was idle; what was just used is not asked.
+                    Ok(meta.idle_for < TRUSTED_IDLE || connection.ping().await.is_ok())
+                })
+            })
             .connect_with(connect.clone())
             .await
             .map_err(unreachable)?;
-        let identity = sqlx::query("SELECT log, incarnation FROM eventlog.identity").fetch_optional(&pool).await;
+        let identity =
+            sqlx::query("SELECT log, incarnation FROM eventlog.identity").fetch_optional(&pool).await;
         let identity = match identity {
             Ok(Some(row)) => row,
             Ok(None) => return Err(OpenError::NotMigrated { log }),
@@ -337,7 +346,9 @@ async fn start_from_snapshots(
         match (known.codec.from_snapshot)(&json) {
             Ok(state) => (known.state, known.version) = (state, version as u64),
             // A snapshot is a shortcut: the events say the same, only slower.
-            Err(error) => tracing::warn!(%stream, %error, "a snapshot does not fit the state and is not used"),
+            Err(error) => {
+                tracing::warn!(%stream, %error, "a snapshot does not fit the state and is not used")
+            }
         }
     }
     Ok(())

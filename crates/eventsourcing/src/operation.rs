@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
-use crate::decider::{self, DecodeError, Decider, EncodedEvent};
+use crate::decider::{self, Decider, DecodeError, EncodedEvent};
 use crate::stream::StreamId;
 
 /// A command as a unit of consistency: what it reads and writes stands or falls together.
@@ -181,7 +181,10 @@ impl<'a> View<'a> {
 
     /// Asks for streams at once, so that they are loaded together. Looking at them one after another does the
     /// same with more round trips.
-    pub fn load<'s, D: Decider>(&mut self, streams: impl IntoIterator<Item = &'s StreamId>) -> Result<(), Missing> {
+    pub fn load<'s, D: Decider>(
+        &mut self,
+        streams: impl IntoIterator<Item = &'s StreamId>,
+    ) -> Result<(), Missing> {
         let mut all = Ok(());
         for stream in streams {
             if self.look::<D>(stream).is_err() {
@@ -243,6 +246,9 @@ impl<'a> View<'a> {
     }
 }
 
+/// Events with their streams, in the order in which an operation appended them.
+pub type AppendedEvents = Vec<(StreamId, EncodedEvent)>;
+
 /// Streams in memory, for tests of operations and for searches over them. It runs the same operations on the
 /// same views as the command processor does, one at a time and without a database.
 #[derive(Clone, Default)]
@@ -258,7 +264,8 @@ impl InMemoryStreams {
         let state = typed::<D>(&before.state).clone();
         let state = history.iter().fold(state, D::evolve);
         let version = before.version + history.len() as u64;
-        self.streams.insert(stream.clone(), Versioned { version, state: Arc::new(state), codec: before.codec });
+        self.streams
+            .insert(stream.clone(), Versioned { version, state: Arc::new(state), codec: before.codec });
         self
     }
 
@@ -266,7 +273,7 @@ impl InMemoryStreams {
     pub fn run<O: Operation>(
         &mut self,
         operation: &O,
-    ) -> Result<(O::Reply, Vec<(StreamId, EncodedEvent)>), Halt<O::Rejection>> {
+    ) -> Result<(O::Reply, AppendedEvents), Halt<O::Rejection>> {
         loop {
             let mut view = View::new(&self.streams, None);
             match operation.run(&mut view) {

@@ -28,6 +28,7 @@ use crate::feed::{Feed, FeedError, Message};
 use crate::log::EventLog;
 use crate::processor::ExecuteError;
 use crate::stream::Position;
+pub(crate) use checkpoint::begin as begin_relaxed;
 use effect::{Project, React};
 use lease::Leases;
 use runner::Runner;
@@ -246,8 +247,12 @@ impl SubscriptionHandle {
     async fn reach(&self, number: i64) {
         let mut checkpoint = self.checkpoint.clone();
         loop {
-            let here = tokio::time::timeout(CHECKPOINT_POLL, checkpoint.wait_for(|at| *at >= number)).await;
-            if matches!(here, Ok(Ok(_))) {
+            // Only whether it came is kept: the value is a read lock, which must not live across an await.
+            let here = tokio::time::timeout(CHECKPOINT_POLL, async {
+                checkpoint.wait_for(|at| *at >= number).await.is_ok()
+            })
+            .await;
+            if here == Ok(true) {
                 return;
             }
             if here.is_ok() {

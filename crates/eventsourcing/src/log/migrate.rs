@@ -39,7 +39,12 @@ pub enum MigrateError {
 ///
 /// `app_role` is the role that the service works as, when that is another: it may read the log and execute
 /// the append, and use the service's tables, and nothing else.
-pub async fn migrate(url: &str, log: &str, app_role: Option<&str>, service: Migrations) -> Result<(), MigrateError> {
+pub async fn migrate(
+    url: &str,
+    log: &str,
+    app_role: Option<&str>,
+    service: Migrations,
+) -> Result<(), MigrateError> {
     let unreachable = |source| MigrateError::Unreachable { log: log.to_owned(), source };
     let mut connection = PgConnection::connect(url).await.map_err(unreachable)?;
     let migrator = Migrator::new(Source(service)).await.map_err(|e| failed(log, e))?;
@@ -89,7 +94,13 @@ impl<'s> MigrationSource<'s> for Source {
         let numbered = |first: i64, migrations: Migrations| {
             migrations.iter().enumerate().map(move |(i, (name, sql))| {
                 let version = first + i as i64;
-                Migration::new(version, Cow::Borrowed(*name), MigrationType::Simple, sql.into_sql_str(), false)
+                Migration::new(
+                    version,
+                    Cow::Borrowed(*name),
+                    MigrationType::Simple,
+                    sql.into_sql_str(),
+                    false,
+                )
             })
         };
         let all = numbered(1, EVENT_LOG).chain(numbered(FIRST_OF_SERVICE, self.0)).collect();

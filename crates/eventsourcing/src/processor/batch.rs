@@ -12,7 +12,8 @@ use uuid::Uuid;
 use super::ProcessorOptions;
 use super::job::{Job, Ran, Verdict};
 use crate::log::{
-    AppendConnection, AppendError, Appended, Batch, CommandRow, EventLog, KnownCommand, LoadError, load_states,
+    AppendConnection, AppendError, Appended, Batch, CommandRow, EventLog, KnownCommand, LoadError,
+    load_states,
 };
 use crate::operation::{PendingEvent, StateCodec, Versioned, View};
 use crate::snapshot;
@@ -22,6 +23,8 @@ use crate::stream::StreamId;
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 /// An operation that still asks for further streams after this many loads is broken.
 const MAX_LOADS: usize = 16;
+
+type Jobs = Vec<Box<dyn Job>>;
 
 pub(super) struct Worker {
     log: EventLog,
@@ -68,7 +71,7 @@ impl Worker {
 
     /// Carries a batch through to the answers. Gives it back when the database refused it and it has more
     /// than one command.
-    async fn process(&mut self, mut jobs: Vec<Box<dyn Job>>) -> Option<Vec<Box<dyn Job>>> {
+    async fn process(&mut self, mut jobs: Jobs) -> Option<Jobs> {
         let started = Instant::now();
         let mut conflicts = 0;
         while !jobs.is_empty() {
@@ -128,10 +131,7 @@ impl Worker {
     }
 
     /// Decides all jobs, loading what they ask for. On failure gives the jobs back.
-    async fn decide(
-        &mut self,
-        jobs: Vec<Box<dyn Job>>,
-    ) -> Result<Decided, (Vec<Box<dyn Job>>, sqlx::Error)> {
+    async fn decide(&mut self, jobs: Jobs) -> Result<Decided, (Jobs, sqlx::Error)> {
         let mut decided = Decided::default();
         let mut undecided = jobs;
         for _ in 0..MAX_LOADS {
@@ -222,7 +222,7 @@ impl Worker {
     }
 
     /// Answers the commands that were answered before, and gives the others back.
-    fn answer_known(&self, decided: Decided, known: Vec<KnownCommand>) -> Vec<Box<dyn Job>> {
+    fn answer_known(&self, decided: Decided, known: Vec<KnownCommand>) -> Jobs {
         let mut known: HashMap<(String, Uuid), KnownCommand> =
             known.into_iter().map(|k| ((k.scope.clone(), k.command_id), k)).collect();
         let mut others = Vec::new();
@@ -239,7 +239,7 @@ impl Worker {
     }
 
     /// Waits a little and allows another try, or answers everybody that the log is away.
-    async fn may_retry(&mut self, started: Instant, why: &str, jobs: &mut Vec<Box<dyn Job>>) -> bool {
+    async fn may_retry(&mut self, started: Instant, why: &str, jobs: &mut Jobs) -> bool {
         tracing::warn!(log = self.log.name(), error = why, "the event log does not answer");
         self.forget_everything();
         if started.elapsed() < self.options.patience {
@@ -267,7 +267,7 @@ impl Worker {
 
 /// Splits off commands whose id occurs in the batch already: they are repeats, and find the answer once the
 /// first is stored.
-fn without_repeats(jobs: Vec<Box<dyn Job>>) -> (Vec<Box<dyn Job>>, Vec<Box<dyn Job>>) {
+fn without_repeats(jobs: Jobs) -> (Jobs, Jobs) {
     if jobs.len() < 2 {
         return (jobs, Vec::new());
     }
@@ -289,10 +289,7 @@ fn as_batch(decided: &Decided) -> Batch<'_> {
 }
 
 /// Answers the jobs whose streams cannot be read, and gives the others back.
-fn answer_corrupt(
-    jobs: Vec<(Box<dyn Job>, Vec<StreamId>)>,
-    corrupt: HashMap<StreamId, String>,
-) -> Vec<Box<dyn Job>> {
+fn answer_corrupt(jobs: Vec<(Box<dyn Job>, Vec<StreamId>)>, corrupt: HashMap<StreamId, String>) -> Jobs {
     let mut others = Vec::new();
     for (job, wanted) in jobs {
         match wanted.iter().find_map(|stream| corrupt.get(stream).map(|why| (stream, why))) {

@@ -60,9 +60,15 @@ pub(crate) enum Ran {
 /// What the batch tells a job at its end.
 pub(crate) enum Verdict {
     /// What the job decided stands.
-    Stands { position: Position },
+    Stands {
+        position: Position,
+    },
     /// The command was answered before.
-    Known { request_hash: Vec<u8>, outcome: String, position: Position },
+    Known {
+        request_hash: Vec<u8>,
+        outcome: String,
+        position: Position,
+    },
     Contended,
     Unavailable(String),
     Refused(String),
@@ -82,8 +88,7 @@ pub(crate) trait Job: Send {
     }
 }
 
-type Answer<O> =
-    Result<Committed<<O as Operation>::Reply>, ExecuteError<<O as Operation>::Rejection>>;
+type Answer<O> = Result<Committed<<O as Operation>::Reply>, ExecuteError<<O as Operation>::Rejection>>;
 
 /// An answer in `command_results`.
 #[derive(Serialize, Deserialize)]

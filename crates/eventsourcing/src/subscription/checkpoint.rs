@@ -22,7 +22,12 @@ pub(crate) async fn load(pool: &PgPool, name: &str, log: &str) -> Result<Option<
     row.map(|row| Ok(Checkpoint { incarnation: row.try_get(0)?, position: row.try_get(1)? })).transpose()
 }
 
-pub(crate) async fn create(pool: &PgPool, name: &str, log: &str, incarnation: i32) -> Result<(), sqlx::Error> {
+pub(crate) async fn create(
+    pool: &PgPool,
+    name: &str,
+    log: &str,
+    incarnation: i32,
+) -> Result<(), sqlx::Error> {
     sqlx::query(
         "INSERT INTO eventsourcing.checkpoints (subscription, log, incarnation, position) \
          VALUES ($1, $2, $3, 0) ON CONFLICT DO NOTHING",

@@ -149,8 +149,7 @@ impl<R: Reactor> Effect for React<R> {
     ) -> Result<Applied, HandlerError> {
         self.react_to_all(messages, concurrency).await?;
         let mut transaction = checkpoint::begin(pool).await?;
-        let moved =
-            checkpoint::advance(&mut transaction, self.name(), step.log, step.from, step.to).await?;
+        let moved = checkpoint::advance(&mut transaction, self.name(), step.log, step.from, step.to).await?;
         transaction.commit().await?;
         Ok(if moved { Applied::Done } else { Applied::Moved })
     }

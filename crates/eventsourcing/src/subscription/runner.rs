@@ -60,7 +60,10 @@ impl From<FeedError> for Interrupted {
 }
 
 impl<E: Effect> Runner<E> {
-    #[expect(clippy::too_many_arguments, reason = "called from one place, with parts that have no other home")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "called from one place, with parts that have no other home"
+    )]
     pub fn new(
         feed: Arc<dyn Feed<Message = E::Message>>,
         effect: E,
@@ -267,7 +270,9 @@ impl<E: Effect> Runner<E> {
             let message = serde_json::from_value::<E::Message>(parked.message.clone());
             let handled = match message {
                 Ok(message) => self.effect.redrive(&self.pool, &message, &parked).await,
-                Err(error) => Err(HandlerError::Poison(format!("the parked message cannot be read: {error}"))),
+                Err(error) => {
+                    Err(HandlerError::Poison(format!("the parked message cannot be read: {error}")))
+                }
             };
             match handled {
                 Ok(()) => {}
@@ -300,8 +305,7 @@ impl<E: Effect> Runner<E> {
         }
         let mut transaction = checkpoint::begin(&self.pool).await?;
         let log = self.feed.log();
-        let moved =
-            checkpoint::advance(&mut transaction, self.name(), log, self.stored, position).await?;
+        let moved = checkpoint::advance(&mut transaction, self.name(), log, self.stored, position).await?;
         transaction.commit().await?;
         self.applied(if moved { Applied::Done } else { Applied::Moved }, position)
     }

@@ -1,6 +1,6 @@
 //! The gRPC server that every service stands in: health, reflection, roles, deadlines, admission, metrics and
 //! traces around its handlers. The same layered service answers calls over TCP and calls inside the process.
-//! It does not encrypt: in a cluster that is the mesh's or the ingress's work.
+//! It speaks plaintext HTTP/2; what it would need to encrypt belongs into [`ServerOptions`].
 
 mod body;
 mod call;

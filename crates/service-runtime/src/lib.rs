@@ -42,9 +42,11 @@
 //!     let readiness = Readiness::new();
 //!     let log = readiness.component("event log");
 //!
-//!     // Open the log, start command processor and subscriptions (`shutdown.spawn_worker`), then:
+//!     // Open the log, start its command processor, and its subscriptions with
+//!     // `Subscriptions::new(&log, shutdown.stop_working(), shutdown.worker_tasks())`. Then:
 //!     log.ready();
 //!     let services = Services::new(); // .with(ThingServiceServer::new(handlers))
+//!                                     // .with(operations::server(subscriptions))
 //!     let grpc = GrpcServer::new(services, config.tokens, config.server, shutdown)?;
 //!     let _in_process = grpc.service(); // for a gateway in the same process: a generated client's channel
 //!
@@ -134,6 +136,9 @@
 //!     let done = done.map_err(|error| status::of_execute_error(error, broken_rule))?;
 //!     Ok(Response::new(RenameThingResponse { etag: etag::of(done.reply), position: done.position.to_string() }))
 //! }
+//!
+//! // A read waits for what its caller has seen elsewhere:
+//! // `context.wait_for_position(&body.min_position, &[&self.read_model]).await?`.
 //!
 //! fn broken_rule(error: Broken) -> Status {
 //!     match error {

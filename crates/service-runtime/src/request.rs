@@ -5,7 +5,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use eventsourcing::{CommandContext, Metadata, Position, Retention};
+use eventsourcing::{CommandContext, Metadata, NotReached, Position, Retention, SubscriptionHandle};
 use http::HeaderMap;
 use prost::Message;
 use sha2::{Digest, Sha256};
@@ -24,6 +24,8 @@ pub const MAX_CALL_DURATION: Duration = Duration::from_secs(30);
 pub const MAX_POSITION_WAIT: Duration = Duration::from_secs(10);
 /// What is left of a deadline after waiting for a position, to read and answer.
 const ANSWER_RESERVE: Duration = Duration::from_millis(100);
+/// Longest `min_position`, in bytes: some positions of logs with short names.
+const MAX_POSITION_CHARS: usize = 1024;
 /// Longest `request_id`, in characters.
 pub const MAX_REQUEST_ID_CHARS: usize = 255;
 /// Header that carries the correlation id, in requests and answers.
@@ -110,20 +112,52 @@ impl RequestContext {
         }
     }
 
-    /// The position that a read shall have reached; `None` when the caller named none.
+    /// Waits until the models behind a read have caught up with `min_position`: what a reply to a mutation
+    /// carried, or several of those with commas in between. Empty means not to wait.
+    ///
+    /// `models` are the subscriptions that the read depends on. It waits no longer than the caller does, nor
+    /// than [`MAX_POSITION_WAIT`].
     ///
     /// # Errors
-    /// INVALID_ARGUMENT when the token was not made here.
-    pub fn min_position(token: &str) -> Result<Option<Position>, Status> {
-        if token.is_empty() {
-            return Ok(None);
+    /// INVALID_ARGUMENT for what is no position, or one of a log that no model follows; UNAVAILABLE with
+    /// RetryInfo when time runs out.
+    pub async fn wait_for_position(
+        &self,
+        min_position: &str,
+        models: &[&SubscriptionHandle],
+    ) -> Result<(), Status> {
+        if min_position.is_empty() {
+            return Ok(());
         }
-        let refused = |_| invalid_field(MIN_POSITION_FIELD, "must be a position as it was returned");
-        token.parse().map(Some).map_err(refused)
+        let refused = |rule: &str| invalid_field(MIN_POSITION_FIELD, rule);
+        if min_position.len() > MAX_POSITION_CHARS {
+            return Err(refused("is too long"));
+        }
+        let until = Instant::now() + self.position_wait();
+        for token in min_position.split(',') {
+            let position: Position =
+                token.parse().map_err(|_| refused("must be a position as it was returned"))?;
+            let mut followed = false;
+            for model in models {
+                let patience = until.saturating_duration_since(Instant::now());
+                match model.wait_for(&position, patience).await {
+                    Ok(()) => followed = true,
+                    Err(NotReached::AnotherLog { .. }) => {}
+                    Err(NotReached::AnotherIncarnation) => {
+                        return Err(refused("is from before the log was restored: read again without it"));
+                    }
+                    Err(NotReached::TimedOut) => return Err(status::position_not_reached()),
+                }
+            }
+            if !followed {
+                return Err(refused("is of a log that this read does not depend on"));
+            }
+        }
+        Ok(())
     }
 
-    /// How long to wait for a position: not longer than the caller, nor than [`MAX_POSITION_WAIT`].
-    pub fn position_wait(&self) -> Duration {
+    /// How long to wait for a position.
+    fn position_wait(&self) -> Duration {
         let left = self.time_left().unwrap_or(MAX_POSITION_WAIT);
         left.saturating_sub(ANSWER_RESERVE).min(MAX_POSITION_WAIT)
     }

@@ -120,6 +120,12 @@ impl Shutdown {
         self.spawn(&self.0.workers, name.into(), task);
     }
 
+    /// For libraries that start background tasks themselves, as `eventsourcing` does for subscriptions: these
+    /// end after [`stop_working`](Self::stop_working), have no names here, and take nothing down.
+    pub fn worker_tasks(&self) -> TaskTracker {
+        self.0.workers.tasks.clone()
+    }
+
     /// Waits until the process shall stop, and stops it within `limit`.
     ///
     /// # Errors
@@ -175,7 +181,14 @@ impl Stage {
         self.tasks.close();
         match tokio::time::timeout_at(deadline, self.tasks.wait()).await {
             Ok(()) => Vec::new(),
-            Err(_elapsed) => lock(&self.running).values().cloned().collect(),
+            Err(_elapsed) => {
+                let mut left: Vec<String> = lock(&self.running).values().cloned().collect();
+                match self.tasks.len().saturating_sub(left.len()) {
+                    0 => {}
+                    unnamed => left.push(format!("{unnamed} unnamed")),
+                }
+                left
+            }
         }
     }
 }
@@ -262,10 +275,14 @@ mod tests {
             stop.cancelled().await;
             Ok::<_, String>(())
         });
+        shutdown.worker_tasks().spawn(std::future::pending::<()>());
         shutdown.request("test");
         let limit = Duration::from_millis(100);
         let error = shutdown.run(&Readiness::new(), limit).await.unwrap_err();
-        assert!(matches!(&error, ShutdownError::Overran { tasks, .. } if *tasks == ["stubborn"]), "{error}");
+        assert!(
+            matches!(&error, ShutdownError::Overran { tasks, .. } if *tasks == ["stubborn", "1 unnamed"]),
+            "{error}"
+        );
     }
 
     #[tokio::test]

@@ -39,6 +39,8 @@ pub mod reason {
     pub const REQUEST_ID_REUSED: &str = "REQUEST_ID_REUSED";
     /// A dependency is down.
     pub const DEPENDENCY_UNAVAILABLE: &str = "DEPENDENCY_UNAVAILABLE";
+    /// The model behind a read has not come as far as `min_position` yet.
+    pub const POSITION_NOT_REACHED: &str = "POSITION_NOT_REACHED";
     /// Too many calls at once.
     pub const OVERLOADED: &str = "OVERLOADED";
     /// The process is stopping.
@@ -116,6 +118,11 @@ pub fn unavailable(reason: &str, detail: impl Into<String>, retry_after: Duratio
     let mut details = details(reason);
     details.set_retry_info(Some(retry_after));
     Status::with_error_details(Code::Unavailable, detail, details)
+}
+
+/// UNAVAILABLE, POSITION_NOT_REACHED: what the caller wants to see is not there yet.
+pub fn position_not_reached() -> Status {
+    unavailable(reason::POSITION_NOT_REACHED, "min_position was not reached in time", RETRY_AFTER)
 }
 
 /// UNAVAILABLE, OVERLOADED: too many calls at once; this one was not begun.

@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use contracts::shop::operations::v1 as wire;
 use eventsourcing::{
-    CommandProcessor, Decide, Decider, DomainEvent, EventLog, HandlerError, LogOptions, Message,
-    ProcessorOptions, Projection, RecordedEvent, StreamId, SubscriptionOptions, Subscriptions,
+    CommandProcessor, Decide, Decider, DomainEvent, EventLog, HandlerError, LogOptions, Message, Position,
+    ProcessorOptions, Projection, RecordedEvent, StreamId, SubscriptionHandle, SubscriptionOptions,
+    Subscriptions,
 };
 use serde::{Deserialize, Serialize};
 use service_runtime::auth::Tokens;
 use service_runtime::grpc::{GrpcServer, GrpcService, ServerOptions, Services};
-use service_runtime::status::reason_of;
+use service_runtime::status::{reason, reason_of};
 use service_runtime::{Caller, RequestContext, Secret, Shutdown, operations};
 use testkit::TestDatabase;
 use tokio_util::sync::CancellationToken;
@@ -74,6 +75,9 @@ struct Running {
     tracker: TaskTracker,
     mended: Arc<AtomicBool>,
     client: OperationsServiceClient<GrpcService>,
+    /// Where the log stood when the subscription began.
+    position: Position,
+    model: SubscriptionHandle,
 }
 
 /// A log with one event of counter `good` and three of `bad`, and a subscription that stumbles over the latter.
@@ -81,13 +85,12 @@ async fn start() -> Running {
     let database = TestDatabase::new("counters", &[]).await;
     let log = EventLog::open(LogOptions::new("counters", database.url())).await.unwrap();
     let processor = CommandProcessor::start(log.clone(), ProcessorOptions::default());
+    let mut position = None;
     for key in ["bad", "good", "bad", "bad"] {
         let stream = StreamId::of::<Counter>(key);
         let context = RequestContext::new(Caller::Operator, "/test").command_context("", &()).unwrap();
-        processor
-            .execute(Decide::<Counter> { stream, command: 1, expected_version: None }, context)
-            .await
-            .unwrap();
+        let operation = Decide::<Counter> { stream, command: 1, expected_version: None };
+        position = Some(processor.execute(operation, context).await.unwrap().position);
     }
     let (stop, tracker) = (CancellationToken::new(), TaskTracker::new());
     let subscriptions = Subscriptions::new(&log, stop.clone(), tracker.clone());
@@ -98,18 +101,13 @@ async fn start() -> Running {
         ..SubscriptionOptions::default()
     };
     let fragile = Fragile { mended: Arc::clone(&mended) };
-    subscriptions.project_with(Arc::new(log.clone()), fragile, impatient).await.unwrap();
+    let model = subscriptions.project_with(Arc::new(log.clone()), fragile, impatient).await.unwrap();
 
     let services = Services::new().with(operations::server(subscriptions));
     let tokens = Tokens::new(&[Secret::new(OPERATOR)], &[]).unwrap();
     let server = GrpcServer::new(services, tokens, ServerOptions::default(), &Shutdown::new()).unwrap();
-    Running {
-        _database: database,
-        stop,
-        tracker,
-        mended,
-        client: OperationsServiceClient::new(server.service()),
-    }
+    let client = OperationsServiceClient::new(server.service());
+    Running { _database: database, stop, tracker, mended, client, position: position.unwrap(), model }
 }
 
 fn by_operator<T>(message: T) -> Request<T> {
@@ -217,5 +215,30 @@ async fn nobody_but_an_operator_may_look() {
     let mut running = start().await;
     let refused = running.client.list_subscriptions(wire::ListSubscriptionsRequest {}).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unauthenticated);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_read_waits_for_the_position_that_it_was_given() {
+    let running = start().await;
+    let mut context = RequestContext::new(Caller::Operator, "/test");
+    let seen = running.position.to_string();
+    context.wait_for_position("", &[]).await.unwrap();
+    context.wait_for_position(&seen, &[&running.model]).await.unwrap();
+    context.wait_for_position(&format!("{seen},{seen}"), &[&running.model]).await.unwrap();
+
+    let elsewhere = Position { log: "elsewhere".into(), ..running.position.clone() };
+    let restored = Position { incarnation: 9, ..running.position.clone() };
+    for wrong in
+        ["%".to_owned(), ",".to_owned(), elsewhere.to_string(), restored.to_string(), "A".repeat(2000)]
+    {
+        let refused = context.wait_for_position(&wrong, &[&running.model]).await.unwrap_err();
+        assert_eq!(refused.code(), Code::InvalidArgument, "{wrong}");
+    }
+
+    let future = Position { number: running.position.number + 1, ..running.position.clone() };
+    context.deadline = Some(tokio::time::Instant::now());
+    let late = context.wait_for_position(&future.to_string(), &[&running.model]).await.unwrap_err();
+    assert_eq!((late.code(), reason_of(&late).as_str()), (Code::Unavailable, reason::POSITION_NOT_REACHED));
     running.stop().await;
 }

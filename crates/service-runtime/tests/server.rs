@@ -263,8 +263,6 @@ async fn a_stop_finishes_calls_in_flight_and_sends_streams_away() {
 #[tokio::test]
 async fn an_address_in_use_is_named() {
     let (running, _channel) = started().await;
-    let other = start(ServerOptions::default()).await;
-    drop(other);
     let shutdown = Shutdown::new();
     let server =
         GrpcServer::new(Services::new(), Default::default(), ServerOptions::default(), &shutdown).unwrap();

@@ -1,0 +1,50 @@
+//! The one place where this service's errors become statuses.
+
+use service_runtime::status::{RETRY_AFTER, failed_precondition, internal, not_found, reason, unavailable};
+use tonic::Status;
+
+use crate::domain::stock::StockError;
+
+/// A broken rule of a SKU's stock.
+pub(super) fn of_stock_error(sku: &str, error: StockError) -> Status {
+    let detail = error.to_string();
+    match error {
+        StockError::UnknownSku => unknown_sku(sku),
+        StockError::InsufficientStock { available } => {
+            failed_precondition("INSUFFICIENT_STOCK", detail, [("available", available.to_string())])
+        }
+        StockError::StockLimitReached => failed_precondition("STOCK_LIMIT_REACHED", detail, []),
+        StockError::MoreThanOnHand { on_hand } => {
+            failed_precondition("MORE_THAN_ON_HAND", detail, [("onHand", on_hand.to_string())])
+        }
+        StockError::NotReserved { reserved } => {
+            failed_precondition("NOT_RESERVED", detail, [("reserved", reserved.to_string())])
+        }
+        StockError::NotCommitted { committed } => {
+            failed_precondition("NOT_COMMITTED", detail, [("committed", committed.to_string())])
+        }
+    }
+}
+
+pub(super) fn unknown_sku(sku: &str) -> Status {
+    not_found("UNKNOWN_SKU", "stock", sku)
+}
+
+pub(super) fn unknown_reservation(order_id: &str) -> Status {
+    not_found("UNKNOWN_RESERVATION", "reservation", order_id)
+}
+
+/// A table that could not be read. What the database says stays in the log.
+pub(super) fn of_read_error(error: sqlx::Error) -> Status {
+    match error {
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed => {
+            tracing::warn!({ service_runtime::fields::ERROR } = %error, "the database is unavailable");
+            unavailable(reason::DEPENDENCY_UNAVAILABLE, "the database is unavailable", RETRY_AFTER)
+        }
+        fault => internal(fault),
+    }
+}

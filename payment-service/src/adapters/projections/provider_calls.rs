@@ -1,0 +1,74 @@
+//! Turns every intent into a task for the worker that calls the provider. The event's id becomes the task's,
+//! and so the idempotency key: an intent is one call, however often it is scheduled or carried out.
+
+use eventsourcing::tasks::{self, Bell, NewTask};
+use eventsourcing::{HandlerError, Message, Projection, RecordedEvent};
+use sqlx::PgConnection;
+
+use super::order_of;
+use crate::application::provider_calls::QUEUE;
+use crate::application::{Action, ProviderCall};
+use crate::domain::{Payment, PaymentEvent};
+
+/// The projection; `bell` wakes the worker.
+pub struct ScheduleProviderCalls {
+    pub bell: Bell,
+}
+
+impl Projection for ScheduleProviderCalls {
+    type Message = RecordedEvent;
+
+    fn name(&self) -> &'static str {
+        "payment.provider-calls"
+    }
+
+    async fn apply(&self, connection: &mut PgConnection, recorded: &RecordedEvent) -> Result<(), HandlerError> {
+        let Some(action) = recorded.decode::<Payment>()?.and_then(action_of) else { return Ok(()) };
+        let call =
+            ProviderCall { order_id: order_of(recorded)?, action, started_at: recorded.recorded_at };
+        let payload = serde_json::to_value(&call)
+            .map_err(|error| HandlerError::Poison(format!("a call cannot be written down: {error}")))?;
+        let task = NewTask {
+            queue: QUEUE,
+            id: recorded.event_id,
+            key: recorded.stream_id.as_str().to_owned(),
+            payload,
+            metadata: Message::metadata(recorded),
+            due_at: recorded.recorded_at,
+        };
+        tasks::schedule(connection, &task).await?;
+        Ok(())
+    }
+
+    fn committed(&self) {
+        self.bell.ring();
+    }
+}
+
+fn action_of(event: PaymentEvent) -> Option<Action> {
+    match event {
+        PaymentEvent::AuthorizationStarted { amount, payment_token } => {
+            Some(Action::Authorize { amount, payment_token })
+        }
+        PaymentEvent::CaptureStarted { amount, provider_reference } => {
+            Some(Action::Capture { amount, provider_reference })
+        }
+        PaymentEvent::VoidStarted { provider_reference } => Some(Action::Void { provider_reference }),
+        PaymentEvent::RefundStarted { refund_id, amount, provider_reference, .. } => {
+            Some(Action::Refund { refund_id, amount, provider_reference })
+        }
+        PaymentEvent::AuthorizationRefused { .. }
+        | PaymentEvent::Authorized { .. }
+        | PaymentEvent::Declined { .. }
+        | PaymentEvent::CaptureRefused { .. }
+        | PaymentEvent::Captured { .. }
+        | PaymentEvent::CaptureFailed { .. }
+        | PaymentEvent::VoidRequested {}
+        | PaymentEvent::Voided {}
+        | PaymentEvent::RefundRefused { .. }
+        | PaymentEvent::Refunded { .. }
+        | PaymentEvent::RefundFailed { .. }
+        | PaymentEvent::OutcomeUnknown { .. }
+        | PaymentEvent::AnswerRepeated { .. } => None,
+    }
+}

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 
-use crate::cargo;
+use crate::{cargo, workspace_root};
 use crate::servers::Servers;
 
 pub const HELP: &str = "\
@@ -15,8 +15,14 @@ between machines. Let nothing else run on the machine meanwhile.
 
 pub fn run(arguments: &[String]) -> Result<bool> {
     let servers = Servers::provide()?;
+    let mut build = cargo();
+    build.args(["build", "--release", "--package", "shop", "--package", "benches"]);
+    if !build.status().context("cannot run cargo")?.success() {
+        return Ok(false);
+    }
     let mut command = cargo();
     command.args(["run", "--release", "--package", "benches", "--"]).args(arguments);
     servers.export_to(&mut command);
+    command.env("STORELINE_SHOP_BIN", workspace_root().join("target/release/shop"));
     Ok(command.status().context("cannot run cargo")?.success())
 }

@@ -1,0 +1,94 @@
+//! The operator's command line: what it offers, and how it prints. Each command is a file of its own; what
+//! they share is where the running shop is found.
+
+#![expect(clippy::print_stdout, reason = "printing is what a command line is for")]
+
+mod audit;
+mod demo;
+mod events;
+mod forget;
+mod import;
+mod parked;
+mod saga;
+
+use clap::{Parser, Subcommand};
+use service_runtime::Secret;
+
+use crate::config::{Config, Location};
+use crate::data_folder::DataFolder;
+use crate::database::{Database, EmbeddedOptions};
+use crate::serve;
+
+/// Event-sourced commerce backend: the whole shop in one process, and the commands to run it.
+#[derive(Debug, Parser)]
+#[command(name = "shop", version, arg_required_else_help = false)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start the shop (the default). REST on http://localhost:8080, data in ./data.
+    Serve,
+    /// List the variables that `serve` reads, with their defaults.
+    Config,
+    /// Import the sample catalogue, place orders of every outcome over REST, follow them and print each
+    /// timeline.
+    Demo(demo::Arguments),
+    /// Import a product CSV in Shopify's format. Safe to repeat.
+    Import(import::Arguments),
+    /// Print the events of a stream, or of a whole log, or follow them.
+    Events(events::Arguments),
+    /// Look at a saga, list those that are stuck, and help them.
+    Saga(saga::Arguments),
+    /// List, inspect, redrive and discard messages that a service could not handle.
+    Parked(parked::Arguments),
+    /// Check the shop's invariants on the stored events and read models. Exit code 1 if one is broken.
+    Audit(audit::Arguments),
+    /// Delete the key that the personal data of a guest order or a customer is sealed under.
+    Forget(forget::Arguments),
+}
+
+impl Cli {
+    /// Carries the command out. Returns the process's exit code.
+    ///
+    /// # Errors
+    /// What keeps it from being carried out.
+    pub async fn run(self) -> anyhow::Result<u8> {
+        match self.command.unwrap_or(Command::Serve) {
+            Command::Serve => serve::serve(Config::from_env()?).await.map(|()| 0),
+            Command::Config => describe_config(),
+            Command::Demo(arguments) => demo::run(arguments, &Location::from_env()?).await,
+            Command::Import(arguments) => import::run(arguments, &Location::from_env()?).await,
+            Command::Events(arguments) => events::run(arguments, &Location::from_env()?).await,
+            Command::Saga(arguments) => saga::run(arguments, &Location::from_env()?).await,
+            Command::Parked(arguments) => parked::run(arguments, &Location::from_env()?).await,
+            Command::Audit(arguments) => audit::run(arguments, &Location::from_env()?).await,
+            Command::Forget(arguments) => forget::run(arguments, &Location::from_env()?).await,
+        }
+    }
+}
+
+fn describe_config() -> anyhow::Result<u8> {
+    let mut reader = service_runtime::config::ConfigReader::default();
+    Config::read(&mut reader);
+    for variable in reader.describe() {
+        println!("{variable}");
+    }
+    Ok(0)
+}
+
+/// The databases of the shop, running or not, with a word on stderr when a server has to be started first.
+async fn databases(location: &Location) -> anyhow::Result<Database> {
+    let folder = DataFolder::attach(&location.data)?;
+    let url = location.database_url.as_ref().map(Secret::expose);
+    let database = Database::attach(&folder, url, &EmbeddedOptions::default(), |step| tracing::info!("{step}")).await?;
+    Ok(database)
+}
+
+/// A time as it is printed: UTC, to the millisecond.
+fn time(at: Option<&prost_types::Timestamp>) -> String {
+    let at = at.and_then(|at| chrono::DateTime::from_timestamp(at.seconds, at.nanos.try_into().ok()?));
+    at.map_or_else(|| "-".to_owned(), |at| at.format("%Y-%m-%d %H:%M:%S%.3f").to_string())
+}

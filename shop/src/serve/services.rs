@@ -1,0 +1,92 @@
+//! Opens the five services on databases of their own and connects their feeds. Which service follows which is
+//! written here and nowhere else.
+
+use eventsourcing::Migrations;
+use service_runtime::grpc::Services;
+use service_runtime::{Secret, Shutdown, operations};
+
+use crate::database::Database;
+
+/// The keys that only the order service knows.
+pub struct Keys {
+    pub order_tokens: Secret,
+    pub personal_data: Secret,
+}
+
+/// A started service's gRPC servers, and which of them have REST routes.
+pub struct Started {
+    pub services: Services,
+    pub rest: &'static [&'static str],
+}
+
+/// Migrates every database, opens every log, and starts everything, in the order of [`crate::config::SERVICES`].
+pub async fn start(
+    database: &Database,
+    keys: &Keys,
+    shutdown: &Shutdown,
+) -> anyhow::Result<[(&'static str, Started); 5]> {
+    let (product, inventory, order, payment, saga) = tokio::try_join!(
+        migrated(database, product_service::LOG, product_service::MIGRATIONS),
+        migrated(database, inventory_service::LOG, inventory_service::MIGRATIONS),
+        migrated(database, order_service::LOG, order_service::MIGRATIONS),
+        migrated(database, payment_service::LOG, payment_service::MIGRATIONS),
+        migrated(database, saga_orchestrator::LOG, saga_orchestrator::MIGRATIONS),
+    )?;
+
+    let order_options = order_service::Options::new(
+        order,
+        vec![keys.order_tokens.clone()],
+        vec![keys.personal_data.clone()],
+    );
+    let simulated = payment_service::Provider::Simulator;
+    let product = product_service::ProductService::open(product_service::Options::new(product)).await?;
+    let inventory = inventory_service::InventoryService::open(inventory_service::Options::new(inventory)).await?;
+    let order = order_service::OrderService::open(order_options).await?;
+    let payment =
+        payment_service::PaymentService::open(payment_service::Options::new(payment, simulated)).await?;
+    let saga = saga_orchestrator::SagaOrchestrator::open(saga_orchestrator::Options::new(saga)).await?;
+
+    let (products, stock) = (product.feed(), inventory.feed());
+    let (orders, payments, requests) = (order.feed(), payment.feed(), saga.feed());
+    let (stop, tracker) = (|| shutdown.stop_working(), || shutdown.worker_tasks());
+
+    let upstream = product_service::Upstream { inventory: stock.clone() };
+    let product = product.start(upstream, stop(), tracker()).await?;
+    let upstream = inventory_service::Upstream { saga: requests.clone() };
+    let inventory = inventory.start(upstream, stop(), tracker()).await?;
+    let upstream = order_service::Upstream { product: products, saga: requests.clone() };
+    let order = order.start(upstream, stop(), tracker()).await?;
+    let upstream = payment_service::Upstream { saga: requests };
+    let payment = payment.start(upstream, stop(), tracker()).await?;
+    let upstream = saga_orchestrator::Upstream { order: orders, inventory: stock, payment: payments };
+    let saga = saga.start(upstream, stop(), tracker()).await?;
+
+    let started = |services: Services, subscriptions, rest| Started {
+        services: services.with(operations::server(subscriptions)),
+        rest,
+    };
+    Ok([
+        (
+            product_service::LOG,
+            started(product.services, product.subscriptions, &["shop.product.v1.ProductService"]),
+        ),
+        (
+            inventory_service::LOG,
+            started(inventory.services, inventory.subscriptions, &["shop.inventory.v1.InventoryService"]),
+        ),
+        (order_service::LOG, started(order.services, order.subscriptions, &["shop.order.v1.OrderService"])),
+        (
+            payment_service::LOG,
+            started(payment.services, payment.subscriptions, &["shop.payment.v1.PaymentService"]),
+        ),
+        (saga_orchestrator::LOG, started(saga.services, saga.subscriptions, &["shop.saga.v1.SagaService"])),
+    ])
+}
+
+/// Makes and migrates the database of a log. Returns the URL that its service works with.
+async fn migrated(database: &Database, log: &str, migrations: Migrations) -> anyhow::Result<String> {
+    let urls = database.ensure_database(log).await?;
+    let role = (urls.app != urls.admin).then_some(urls.app_role.as_str());
+    eventsourcing::migrate(urls.admin.expose(), log, role, migrations).await?;
+    Ok(urls.app.expose().to_owned())
+}

@@ -72,7 +72,7 @@ pub struct Options {
     /// PostgreSQL URL of this service's own database, as the role that may append.
     pub database_url: String,
     /// How often the log is asked what other replicas appended.
-    pub poll_interval: Duration,
+    pub log_poll_interval: Duration,
     pub provider: Provider,
     pub calls: CallOptions,
 }
@@ -81,7 +81,7 @@ impl Options {
     pub fn new(database_url: impl Into<String>, provider: Provider) -> Self {
         Self {
             database_url: database_url.into(),
-            poll_interval: LogOptions::POLL_INTERVAL,
+            log_poll_interval: LogOptions::POLL_INTERVAL,
             provider,
             calls: CallOptions::default(),
         }
@@ -120,8 +120,10 @@ pub struct Running {
 impl PaymentService {
     /// Opens the log, which must have been migrated with [`MIGRATIONS`].
     pub async fn open(options: Options) -> Result<Self, StartError> {
-        let mut log = LogOptions::new(LOG, &options.database_url);
-        log.poll_interval = options.poll_interval;
+        let log = LogOptions {
+            poll_interval: options.log_poll_interval,
+            ..LogOptions::new(LOG, &options.database_url)
+        };
         Ok(Self { log: EventLog::open(log).await?, options })
     }
 

@@ -7,8 +7,8 @@ use eventsourcing::{DecodeError, Published, RecordedEvent};
 use pb::payment_event::Event;
 use prost::Message;
 
-use crate::domain::payment::{Answer, Payment, PaymentEvent};
 use crate::domain::Money;
+use crate::domain::payment::{Answer, Payment, PaymentEvent};
 
 /// CloudEvents source of this service.
 pub const SOURCE: &str = "/shop/payment";
@@ -69,8 +69,5 @@ fn type_of(event: &Event) -> &'static str {
 }
 
 fn money(amount: Money) -> common::Money {
-    common::Money {
-        currency_code: amount.currency.as_str().to_owned(),
-        minor_units: amount.minor_units,
-    }
+    common::Money { currency_code: amount.currency.as_str().to_owned(), minor_units: amount.minor_units }
 }

@@ -1,8 +1,8 @@
 //! The requests of checkout and cancellation. Each becomes one command, and each command one answering event,
 //! also when the request makes no sense: somebody waits for it.
 
-use contracts::shop::r#type::v1 as common;
 use contracts::shop::saga::v1::{SagaEvent, saga_event::Event};
+use contracts::shop::r#type::v1 as common;
 use eventsourcing::{Commands, HandlerError, IntegrationEvent, Reactor};
 use prost::Message;
 
@@ -43,7 +43,8 @@ fn command_of(event: Event) -> Result<Option<(OrderId, PaymentCommand)>, Handler
         Event::PaymentCaptureRequested(request) => (request.order_id, PaymentCommand::Capture),
         Event::PaymentVoidRequested(request) => (request.order_id, PaymentCommand::Void),
         Event::PaymentRefundRequested(request) => {
-            let refund_id = RefundId::parse(&request.refund_id).map_err(|error| poison("refund id", error))?;
+            let refund_id =
+                RefundId::parse(&request.refund_id).map_err(|error| poison("refund id", error))?;
             (request.order_id, refund(refund_id, request.amount.as_ref(), &request.reason))
         }
         Event::StockReservationRequested(_)

@@ -33,7 +33,7 @@ pub struct SimulatorOptions {
 
 impl Default for SimulatorOptions {
     fn default() -> Self {
-        Self { slow: Duration::from_millis(800), pending_asks: 3, failures: 2, max_connections: 4 }
+        Self { slow: Duration::from_millis(800), pending_asks: 3, failures: 2, max_connections: 8 }
     }
 }
 
@@ -52,7 +52,8 @@ impl Simulator {
         notifications: mpsc::Sender<Notification>,
     ) -> Result<Self, sqlx::Error> {
         let connect = PgConnectOptions::from_str(database_url)?.application_name("payment-simulator");
-        let pool = PgPoolOptions::new().max_connections(options.max_connections).connect_with(connect).await?;
+        let pool =
+            PgPoolOptions::new().max_connections(options.max_connections).connect_with(connect).await?;
         Ok(Self { memory: pool, options, notifications })
     }
 
@@ -117,7 +118,9 @@ impl PaymentProvider for Simulator {
         let asked = asked.map_err(|error| CallError::Unknown(error.to_string()))?;
         Ok(match asked {
             Some(asked) => match asked.outcome {
-                Some(_) if asked.asks <= self.behaviour(&asked.token, &call.action).pending_asks => Found::Pending,
+                Some(_) if asked.asks <= self.behaviour(&asked.token, &call.action).pending_asks => {
+                    Found::Pending
+                }
                 Some(outcome) => Found::Definite(outcome),
                 None => Found::Nothing,
             },

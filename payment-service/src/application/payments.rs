@@ -109,7 +109,8 @@ impl Payments {
         after: Option<(DateTime<Utc>, OrderId)>,
         limit: u32,
     ) -> Result<Vec<PaymentView>, sqlx::Error> {
-        let by_status = if status.is_some() { "status = $1" } else { "$1::text IS NULL AND status IS NOT NULL" };
+        let by_status =
+            if status.is_some() { "status = $1" } else { "$1::text IS NULL AND status IS NOT NULL" };
         let sql = format!(
             "{SELECT} WHERE {by_status} AND ($2::timestamptz IS NULL OR (created_at, order_id) < ($2, $3)) \
               ORDER BY created_at DESC, order_id DESC LIMIT $4"

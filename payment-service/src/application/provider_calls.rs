@@ -138,10 +138,7 @@ impl<P: PaymentProvider> ProviderCalls<P> {
         }
     }
 
-    async fn limited<T>(
-        &self,
-        call: impl Future<Output = Result<T, CallError>>,
-    ) -> Result<T, CallError> {
+    async fn limited<T>(&self, call: impl Future<Output = Result<T, CallError>>) -> Result<T, CallError> {
         match tokio::time::timeout(self.options.timeout, call).await {
             Ok(result) => result,
             Err(_) => Err(CallError::Unknown(format!("nothing came within {:?}", self.options.timeout))),
@@ -175,7 +172,8 @@ impl<P: PaymentProvider> ProviderCalls<P> {
         if task.attempts == self.options.budget + 1 {
             tracing::error!(order_id = %call.order_id, operation,
                 "a payment stays unknown: look it up at the provider; it is asked on, rarely");
-            metrics::counter!("payment_provider_budgets_exhausted_total", "operation" => operation).increment(1);
+            metrics::counter!("payment_provider_budgets_exhausted_total", "operation" => operation)
+                .increment(1);
         }
         if matches!(error, CallError::Unknown(_)) {
             let unknown = PaymentCommand::RecordOutcomeUnknown { call: call.action.call() };

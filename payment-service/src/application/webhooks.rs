@@ -10,7 +10,7 @@ use super::provider::Notification;
 use crate::domain::PaymentError;
 
 /// The scope of the commands that notifications lead to. It never changes.
-const SCOPE: &str = "payment.provider-webhooks";
+pub const SCOPE: &str = "payment.provider-webhooks";
 
 /// What became of a notification.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -289,12 +289,12 @@ fn again(answer: Answer) -> Vec<PaymentEvent> {
 fn chargeable(amount: Money) -> Result<(), PaymentError> {
     match amount.minor_units {
         ..=0 => Err(PaymentError::AmountNotPositive),
-        ..=MAX_MINOR_UNITS => Ok(()),
+        1..=MAX_MINOR_UNITS => Ok(()),
         _ => Err(PaymentError::AmountTooLarge),
     }
 }
 
 #[cfg(test)]
-mod tests;
-#[cfg(test)]
 mod interleavings;
+#[cfg(test)]
+mod tests;

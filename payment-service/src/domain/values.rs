@@ -108,7 +108,11 @@ impl Reason {
         let code = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };
         let code: String = text.chars().take(MAX_REASON_CHARS).map(code).collect();
         // A provider that echoes a card number must not get it into the log.
-        if code.is_empty() || contains_card_number(text) { Self("UNSPECIFIED".to_owned()) } else { Self(code) }
+        if code.is_empty() || contains_card_number(text) {
+            Self("UNSPECIFIED".to_owned())
+        } else {
+            Self(code)
+        }
     }
 
     /// A void came first, so nothing may be authorized or captured any more.

@@ -18,9 +18,6 @@ use crate::application::{ListedRefund, PaymentView, Payments};
 use crate::domain::payment::{RefundOrder, Status};
 use crate::domain::{Currency, Money, OrderId, PaymentCommand, RefundId, RefundReason};
 
-/// The RPC whose pages are listed, for their tokens.
-const LIST_PAYMENTS: &str = "/shop.payment.v1.PaymentService/ListPayments";
-
 /// Answers the RPCs.
 #[derive(Clone)]
 pub struct PaymentServiceHandler {
@@ -49,10 +46,7 @@ impl PaymentService for PaymentServiceHandler {
         let context = RequestContext::of(&request);
         let request = request.into_inner();
         let order_id = order_id(&request.order_id)?;
-        if let Some(position) = RequestContext::min_position(&request.min_position)? {
-            let reached = self.read_model.wait_for(&position, context.position_wait()).await;
-            reached.map_err(status::of_not_reached)?;
-        }
+        context.wait_for_position(&request.min_position, &[&self.read_model]).await?;
         Ok(Response::new(pb::GetPaymentResponse { payment: Some(self.find(order_id).await?) }))
     }
 
@@ -60,11 +54,12 @@ impl PaymentService for PaymentServiceHandler {
         &self,
         request: Request<pb::ListPaymentsRequest>,
     ) -> Result<Response<pb::ListPaymentsResponse>, tonic::Status> {
+        let method = RequestContext::of(&request).method;
         let mut request = request.into_inner();
         let size = page::page_size(std::mem::take(&mut request.page_size))?;
         let token = std::mem::take(&mut request.page_token);
         let wanted = status_filter(request.status)?;
-        let filter = Filter::of(LIST_PAYMENTS, &request);
+        let filter = Filter::of(&method, &request);
         let after = filter.decode::<2>(&token)?.map(page_keys).transpose()?;
 
         // One more than is shown tells whether there is another page.
@@ -99,10 +94,9 @@ impl PaymentService for PaymentServiceHandler {
         let done = self.payments.execute(order_id, command, command_context).await;
         let refused = |error| status::of_payment_error(order_id, error);
         let done = done.map_err(|error| of_execute_error(error, refused))?;
-        let reached = self.read_model.wait_for(&done.position, context.position_wait()).await;
-        reached.map_err(status::of_not_reached)?;
-        let payment = Some(self.find(order_id).await?);
         let position = done.position.to_string();
+        context.wait_for_position(&position, &[&self.read_model]).await?;
+        let payment = Some(self.find(order_id).await?);
         Ok(Response::new(pb::RefundPaymentResponse { payment, position }))
     }
 }
@@ -129,7 +123,8 @@ fn refund_order(
         violations.add("amount.currency_code", error.to_string());
     }
     violations.into_result()?;
-    let refund_id = RefundId::parse(refund_id).map_err(|error| invalid_field("request_id", error.to_string()))?;
+    let refund_id =
+        RefundId::parse(refund_id).map_err(|error| invalid_field("request_id", error.to_string()))?;
     match (order_id, reason, currency) {
         (Ok(order_id), Ok(reason), Ok(currency)) => {
             let amount = currency.zip(request.amount);
@@ -162,7 +157,7 @@ fn page_keys([created_at, order_id]: [String; 2]) -> Result<(DateTime<Utc>, Orde
         let created_at = DateTime::from_timestamp_micros(created_at.parse().ok()?)?;
         Some((created_at, OrderId::parse(&order_id).ok()?))
     })();
-    keys.ok_or_else(|| invalid_field("page_token", "must be a token as it was returned"))
+    keys.ok_or_else(page::malformed_token)
 }
 
 fn payment(view: PaymentView) -> pb::Payment {

@@ -1,8 +1,7 @@
 //! The one match from what goes wrong to the status that a caller gets.
 
-use eventsourcing::NotReached;
 use service_runtime::status::{
-    RETRY_AFTER, failed_precondition, internal, invalid_field, not_found, unavailable,
+    RETRY_AFTER, failed_precondition, internal, invalid_field, not_found, reason, unavailable,
 };
 use tonic::Status;
 
@@ -17,12 +16,16 @@ pub fn of_payment_error(order_id: OrderId, error: PaymentError) -> Status {
         PaymentError::AmountNotPositive | PaymentError::AmountTooLarge => {
             invalid_field("amount.minor_units", message)
         }
-        PaymentError::NotCaptured | PaymentError::NothingLeftToRefund => failed_precondition(code, message, []),
+        PaymentError::NotCaptured | PaymentError::NothingLeftToRefund => {
+            failed_precondition(code, message, [])
+        }
         PaymentError::CurrencyMismatch { captured } => {
             let currency = captured.currency.as_str().to_owned();
             failed_precondition(code, message, [("currencyCode", currency)])
         }
-        PaymentError::RefundExceedsCapture { left } => failed_precondition(code, message, amount("left", left)),
+        PaymentError::RefundExceedsCapture { left } => {
+            failed_precondition(code, message, amount("left", left))
+        }
         PaymentError::TooManyRefunds { limit } => {
             failed_precondition(code, message, [("limit", limit.to_string())])
         }
@@ -36,25 +39,13 @@ pub fn no_payment(order_id: OrderId) -> Status {
     not_found(PaymentError::NoPayment.code(), "payment", &order_id.to_string())
 }
 
-/// The read model did not come as far as the caller asked for.
-pub fn of_not_reached(error: NotReached) -> Status {
-    match error {
-        NotReached::AnotherLog { .. } | NotReached::AnotherIncarnation => {
-            invalid_field("min_position", "must be a position of this service as it was returned")
-        }
-        NotReached::TimedOut => {
-            unavailable("POSITION_NOT_REACHED", "the payments are not up to date yet", RETRY_AFTER)
-        }
-    }
-}
-
 /// The read model could not be read.
 pub fn of_sqlx_error(error: sqlx::Error) -> Status {
     match error {
         sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => internal(error),
         error => {
             tracing::warn!(%error, "the payments cannot be read");
-            unavailable("DEPENDENCY_UNAVAILABLE", "the payments cannot be read", RETRY_AFTER)
+            unavailable(reason::DEPENDENCY_UNAVAILABLE, "the payments cannot be read", RETRY_AFTER)
         }
     }
 }
@@ -80,9 +71,17 @@ mod tests {
             (PaymentError::AmountNotPositive, Code::InvalidArgument, "INVALID_REQUEST"),
             (PaymentError::AmountTooLarge, Code::InvalidArgument, "INVALID_REQUEST"),
             (PaymentError::NotCaptured, Code::FailedPrecondition, "PAYMENT_NOT_CAPTURED"),
-            (PaymentError::CurrencyMismatch { captured: money }, Code::FailedPrecondition, "CURRENCY_MISMATCH"),
+            (
+                PaymentError::CurrencyMismatch { captured: money },
+                Code::FailedPrecondition,
+                "CURRENCY_MISMATCH",
+            ),
             (PaymentError::NothingLeftToRefund, Code::FailedPrecondition, "NOTHING_LEFT_TO_REFUND"),
-            (PaymentError::RefundExceedsCapture { left: money }, Code::FailedPrecondition, "REFUND_EXCEEDS_CAPTURE"),
+            (
+                PaymentError::RefundExceedsCapture { left: money },
+                Code::FailedPrecondition,
+                "REFUND_EXCEEDS_CAPTURE",
+            ),
             (PaymentError::TooManyRefunds { limit: 3 }, Code::FailedPrecondition, "TOO_MANY_REFUNDS"),
             (PaymentError::NotAsked, Code::Internal, "INTERNAL"),
             (PaymentError::Contradiction, Code::Internal, "INTERNAL"),

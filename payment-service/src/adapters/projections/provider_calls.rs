@@ -22,10 +22,13 @@ impl Projection for ScheduleProviderCalls {
         "payment.provider-calls"
     }
 
-    async fn apply(&self, connection: &mut PgConnection, recorded: &RecordedEvent) -> Result<(), HandlerError> {
+    async fn apply(
+        &self,
+        connection: &mut PgConnection,
+        recorded: &RecordedEvent,
+    ) -> Result<(), HandlerError> {
         let Some(action) = recorded.decode::<Payment>()?.and_then(action_of) else { return Ok(()) };
-        let call =
-            ProviderCall { order_id: order_of(recorded)?, action, started_at: recorded.recorded_at };
+        let call = ProviderCall { order_id: order_of(recorded)?, action, started_at: recorded.recorded_at };
         let payload = serde_json::to_value(&call)
             .map_err(|error| HandlerError::Poison(format!("a call cannot be written down: {error}")))?;
         let task = NewTask {

@@ -20,7 +20,11 @@ impl Projection for ReadModel {
         "payment.read-model"
     }
 
-    async fn apply(&self, connection: &mut PgConnection, recorded: &RecordedEvent) -> Result<(), HandlerError> {
+    async fn apply(
+        &self,
+        connection: &mut PgConnection,
+        recorded: &RecordedEvent,
+    ) -> Result<(), HandlerError> {
         let Some(event) = recorded.decode::<Payment>()? else { return Ok(()) };
         let order_id = order_of(recorded)?;
         let before = sqlx::query("SELECT state FROM payments WHERE order_id = $1")

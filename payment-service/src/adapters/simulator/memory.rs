@@ -267,7 +267,11 @@ async fn refund(
     Ok(None)
 }
 
-async fn set_status(connection: &mut PgConnection, account: &Account, status: &str) -> Result<(), sqlx::Error> {
+async fn set_status(
+    connection: &mut PgConnection,
+    account: &Account,
+    status: &str,
+) -> Result<(), sqlx::Error> {
     sqlx::query("UPDATE simulator_payments SET status = $2 WHERE reference = $1")
         .bind(&account.reference)
         .bind(status)

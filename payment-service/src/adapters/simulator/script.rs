@@ -100,15 +100,22 @@ impl Script {
                 let refusal = Some(Reason::of("CARD_DECLINED"));
                 Self { authorize: Behaviour { refusal, ..pending }, ..plain }
             }
-            "tok_error_then_success" => {
-                Self { authorize: failing.clone(), capture: failing.clone(), void: failing.clone(), refund: failing, ..plain }
+            "tok_error_then_success" => Self {
+                authorize: failing.clone(),
+                capture: failing.clone(),
+                void: failing.clone(),
+                refund: failing,
+                ..plain
+            },
+            "tok_lost_then_success" => {
+                Self { authorize: Behaviour { lost: 1, ..Behaviour::default() }, ..plain }
             }
-            "tok_lost_then_success" => Self { authorize: Behaviour { lost: 1, ..Behaviour::default() }, ..plain },
             "tok_capture_fails" => Self { capture: Behaviour::refusing("CAPTURE_REFUSED"), ..plain },
             "tok_capture_timeout_then_success" => Self { capture: Behaviour::silent(), ..plain },
-            "tok_capture_timeout_then_failure" => {
-                Self { capture: Behaviour { refusal: Some(Reason::of("CAPTURE_REFUSED")), ..pending }, ..plain }
-            }
+            "tok_capture_timeout_then_failure" => Self {
+                capture: Behaviour { refusal: Some(Reason::of("CAPTURE_REFUSED")), ..pending },
+                ..plain
+            },
             "tok_void_timeout_then_success" => Self { void: pending, ..plain },
             "tok_refund_fails" => Self { refund: Behaviour::refusing("REFUND_REFUSED"), ..plain },
             "tok_refund_timeout_then_success" => Self { refund: pending, ..plain },

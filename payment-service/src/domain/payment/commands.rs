@@ -9,9 +9,14 @@ use super::events::Call;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PaymentCommand {
     /// Hold this amount. Always answered by an event.
-    Authorize { amount: Money, payment_token: PaymentToken },
+    Authorize {
+        amount: Money,
+        payment_token: PaymentToken,
+    },
     /// Answers a request to authorize that cannot be understood.
-    RefuseAuthorization { reason: Reason },
+    RefuseAuthorization {
+        reason: Reason,
+    },
     /// Take what is held. Always answered by an event.
     Capture,
     /// See to it that nothing is held or will be. Always answered by an event.
@@ -19,18 +24,34 @@ pub enum PaymentCommand {
     /// Pay back. A broken rule is an event, since a saga waits for the answer.
     RequestRefund(RefundOrder),
     /// Answers a request to refund that cannot be understood.
-    RefuseRefund { refund_id: RefundId, reason: Reason },
+    RefuseRefund {
+        refund_id: RefundId,
+        reason: Reason,
+    },
     /// Pay back. A broken rule is an error, since a person waits for the answer.
     Refund(RefundOrder),
 
-    RecordAuthorized { provider_reference: ProviderReference },
-    RecordDeclined { reason: Reason },
+    RecordAuthorized {
+        provider_reference: ProviderReference,
+    },
+    RecordDeclined {
+        reason: Reason,
+    },
     RecordCaptured,
-    RecordCaptureFailed { reason: Reason },
+    RecordCaptureFailed {
+        reason: Reason,
+    },
     RecordVoided,
-    RecordRefunded { refund_id: RefundId },
-    RecordRefundFailed { refund_id: RefundId, reason: Reason },
-    RecordOutcomeUnknown { call: Call },
+    RecordRefunded {
+        refund_id: RefundId,
+    },
+    RecordRefundFailed {
+        refund_id: RefundId,
+        reason: Reason,
+    },
+    RecordOutcomeUnknown {
+        call: Call,
+    },
 }
 
 /// Which money is to be paid back.

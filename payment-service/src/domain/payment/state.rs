@@ -226,7 +226,8 @@ impl PaymentState {
             }
             PaymentEvent::RefundRefused { refund_id, reason } => {
                 let status = RefundStatus::Failed { reason };
-                self.refunds.insert(refund_id, Refund { amount: None, reason: RefundReason::default(), status });
+                self.refunds
+                    .insert(refund_id, Refund { amount: None, reason: RefundReason::default(), status });
             }
             PaymentEvent::Refunded { refund_id, .. } => self.end_refund(refund_id, RefundStatus::Succeeded),
             PaymentEvent::RefundFailed { refund_id, reason } => {

@@ -159,7 +159,8 @@ impl Call {
             Ok(answered) => answered.unwrap_or_else(|error| panic!("{line}: {error:?}")),
             Err(_) => panic!("{line}: no answer within {ANSWER_DEADLINE:?}"),
         };
-        let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        let kind =
+            response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
         if response.status() != 200 || !kind.starts_with("text/event-stream") {
             let status = response.status();
             panic!("{line}: {status} {}", response.text().await.unwrap_or_default());

@@ -71,18 +71,20 @@ impl Shop {
     /// # Panics
     /// When it does not serve in time.
     pub async fn start() -> Self {
-        Self::start_at(Ports::Free).await
+        Self::start_with(Ports::Free, &[]).await
     }
 
-    /// A shop of its own, listening at `ports`.
+    /// A shop of its own, listening at `ports`, with these variables set.
     ///
     /// # Panics
     /// When it does not serve in time.
-    pub async fn start_at(ports: Ports) -> Self {
+    pub async fn start_with(ports: Ports, variables: &[(&'static str, &str)]) -> Self {
         let slot = SLOTS.acquire().await.expect("the semaphore is never closed");
+        let mut settings = settings(ports);
+        settings.extend(variables.iter().map(|(name, value)| (*name, (*value).to_owned())));
         let mut shop = Self {
             scratch: Scratch::new(),
-            settings: settings(ports),
+            settings,
             child: None,
             addresses: Addresses::default(),
             _slot: slot,
@@ -110,7 +112,8 @@ impl Shop {
         self.show_log_on_panic();
         let addresses = self.data().join(ADDRESSES);
         fs::remove_file(&addresses).ok();
-        let log = File::options().create(true).append(true).open(self.log_path()).expect("the log can be written");
+        let log =
+            File::options().create(true).append(true).open(self.log_path()).expect("the log can be written");
         let mut child = self
             .command()
             .arg("serve")
@@ -178,12 +181,20 @@ impl Shop {
         &self.addresses.grpc
     }
 
-    /// The number of the process.
+    /// Memory of the process that is in use, in KiB; None where the system does not tell.
     ///
     /// # Panics
     /// When it does not run.
-    pub fn pid(&self) -> u32 {
-        self.child.as_ref().expect("the shop runs").id()
+    pub fn resident_memory(&self) -> Option<u64> {
+        let pid = self.child.as_ref().expect("the shop runs").id();
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        line.trim().trim_end_matches("kB").trim().parse().ok()
+    }
+
+    /// Whether a PostgreSQL runs on the data folder `data`.
+    pub fn has_database_running(data: &Path) -> bool {
+        data.join("postgres/postmaster.pid").exists()
     }
 
     /// A secret of its data folder.
@@ -292,10 +303,8 @@ const LISTENERS: [&str; 7] = [
 
 /// The binary under test, untouched by the settings of whoever runs the tests.
 fn program() -> Command {
-    let path = std::env::var_os(SHOP_BIN).map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/debug/shop"),
-        PathBuf::from,
-    );
+    let path = std::env::var_os(SHOP_BIN)
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/debug/shop"), PathBuf::from);
     assert!(
         path.is_file(),
         "there is no shop at {}: run `cargo build -p shop` first, or `cargo xtask test`, or name it in {SHOP_BIN}",

@@ -94,7 +94,10 @@ mod tests {
     #[test]
     fn an_event_has_the_fields_of_its_block_and_comments_are_none() {
         let event = ServerSent::parse("id: 7\nevent: end\ndata: {\"a\":\ndata: 1}\n\n").unwrap();
-        assert_eq!((event.id.as_str(), event.event.as_str(), event.data.as_str()), ("7", "end", "{\"a\":\n1}"));
+        assert_eq!(
+            (event.id.as_str(), event.event.as_str(), event.data.as_str()),
+            ("7", "end", "{\"a\":\n1}")
+        );
         assert_eq!(ServerSent::parse("data:x").unwrap().event, "message");
         assert_eq!(ServerSent::parse(": keep-alive\n\n"), None);
         assert_eq!(ServerSent::parse(": open\nretry: 1000\n\n"), None);

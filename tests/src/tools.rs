@@ -82,7 +82,8 @@ pub fn path() -> OsString {
     let folders: Vec<PathBuf> =
         named.filter_map(|tool| Path::new(&tool).parent().map(Path::to_owned)).collect();
     let inherited = std::env::var_os("PATH").unwrap_or_default();
-    std::env::join_paths(folders.into_iter().chain(std::env::split_paths(&inherited))).expect("plain folder names")
+    std::env::join_paths(folders.into_iter().chain(std::env::split_paths(&inherited)))
+        .expect("plain folder names")
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ pub const PRICE: i64 = 1_250;
 /// Payment tokens that the simulated provider knows, by what they make it do.
 pub mod tokens {
     pub const SUCCESS: &str = "tok_success";
-    pub const DECLINED: &str = "tok_declined";
+    pub const DECLINED: &str = "tok_decline";
     pub const SLOW: &str = "tok_slow";
     pub const TIMEOUT_THEN_SUCCESS: &str = "tok_timeout_then_success";
     pub const UNKNOWN_UNTIL_ASKED: &str = "tok_unknown_until_asked";

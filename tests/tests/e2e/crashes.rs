@@ -1,0 +1,208 @@
+//! The shop dies, or is stopped, while people shop. Whatever it acknowledged comes to its end, whoever repeats a request
+//! gets the answer of the first, and the books are right.
+
+use std::collections::HashSet;
+use std::io::Read;
+use std::process::Stdio;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use e2e_tests::trade::{ORDER_DEADLINE, PRICE, Placed, order_of, tokens, unique};
+use e2e_tests::{Api, Shop, eventually, number};
+use futures::future::join_all;
+use serde_json::Value;
+
+const KILLS: usize = 10;
+const BUYERS: usize = 20;
+/// "At once", for a debug build on a machine that is busy with other tests.
+const AT_ONCE: Duration = Duration::from_secs(10);
+/// Everything of interest in a demo happens within this time.
+const DEMO_MOMENTS: Duration = Duration::from_secs(12);
+/// A whole demo, its slowest payments included.
+const DEMO_DEADLINE: Duration = Duration::from_secs(180);
+/// Buyers that keep placing orders while the shop is stopped.
+const STEADY_BUYERS: usize = 8;
+/// So many orders are acknowledged before the stop.
+const ORDERS_BEFORE_STOP: usize = 40;
+
+fn moment_before(end: Duration) -> Duration {
+    Duration::from_micros(rand::random_range(0..=end.as_micros().try_into().unwrap_or(u64::MAX)))
+}
+
+/// A shopper's request, as it is repeated after a crash.
+struct Request {
+    key: String,
+    body: Value,
+}
+
+impl Request {
+    fn new(body: &Value) -> Self {
+        Self { key: unique("order"), body: body.clone() }
+    }
+
+    /// None when the shop went before it answered.
+    async fn send(&self, api: &Api) -> Option<Placed> {
+        let answer = api.post("/v1/orders", &self.body).key(&self.key).try_send().await.ok()?;
+        // A shop that is about to stop may say so instead.
+        (answer.status != 503).then(|| Placed::from_answer(&answer))
+    }
+}
+
+/// Waits until nothing is under way any more, and makes sure that nothing is stuck.
+async fn everything_ends(api: &Api) {
+    eventually("no order is pending", ORDER_DEADLINE, async || {
+        let pending = api.list("/v1/orders", "status=ORDER_STATUS_PENDING", "orders").await;
+        pending.is_empty().then_some(())
+    })
+    .await;
+    eventually("no saga runs", ORDER_DEADLINE, async || {
+        let mut running = api.list("/v1/sagas", "status=SAGA_STATUS_RUNNING", "sagas").await;
+        running.extend(api.list("/v1/sagas", "status=SAGA_STATUS_COMPENSATING", "sagas").await);
+        running.is_empty().then_some(())
+    })
+    .await;
+    let stuck = api.list("/v1/sagas", "status=SAGA_STATUS_STUCK", "sagas").await;
+    assert!(stuck.is_empty(), "{stuck:?}");
+}
+
+#[tokio::test]
+async fn after_a_kill_with_20_orders_under_way_every_repeat_is_the_same_one_order_and_one_capture() {
+    let mut shop = Shop::start().await;
+    let api = shop.api();
+    let sold = (KILLS * BUYERS) as i64;
+    let goods = api.goods(PRICE, sold).await;
+    let order = order_of(&goods, 1, tokens::SUCCESS);
+    let mut placed = Vec::new();
+    let mut acknowledged = 0;
+    // How long one round takes tells which moments are worth a kill.
+    let mut round = Duration::from_millis(300);
+    for _ in 0..KILLS {
+        let requests: Arc<Vec<Request>> = Arc::new((0..BUYERS).map(|_| Request::new(&order)).collect());
+        let api = shop.api();
+        let placing = tokio::spawn({
+            let (api, requests) = (api.clone(), Arc::clone(&requests));
+            async move { join_all(requests.iter().map(|request| request.send(&api))).await }
+        });
+        tokio::time::sleep(moment_before(round)).await;
+        shop.kill();
+        let before = placing.await.expect("no buyer panics");
+        shop.restart().await;
+        let api = shop.api();
+        let begin = Instant::now();
+        let after = join_all(requests.iter().map(async |request| {
+            let placed = request.send(&api).await.expect("the shop is back");
+            (placed, begin.elapsed())
+        }))
+        .await;
+        for (before, (after, took)) in before.iter().zip(&after) {
+            assert!(*took < AT_ONCE, "the repeat was answered after {took:?}");
+            if let Some(before) = before {
+                acknowledged += 1;
+                assert_eq!(before, after, "the repeat of an acknowledged order is that order");
+            }
+        }
+        round = begin.elapsed().max(Duration::from_millis(50));
+        placed.extend(after.into_iter().map(|(placed, _)| placed));
+    }
+    println!("{acknowledged} of {sold} orders were acknowledged before their kill");
+
+    let api = shop.api();
+    everything_ends(&api).await;
+    let distinct: HashSet<&str> = placed.iter().map(|placed| placed.order_id.as_str()).collect();
+    assert_eq!(distinct.len(), KILLS * BUYERS, "every buyer has an order of their own");
+    assert_eq!(api.list("/v1/orders", "", "orders").await.len(), KILLS * BUYERS, "there is no other order");
+    for placed in &placed {
+        assert_eq!(api.order(placed).await["status"], "ORDER_STATUS_CONFIRMED");
+        let payment = api.payment_with_status(&placed.order_id, "PAYMENT_STATUS_CAPTURED").await;
+        assert_eq!(number(&payment, "/captured/minorUnits"), PRICE, "{payment}");
+        assert_eq!(number(&payment, "/refunded/minorUnits"), 0, "{payment}");
+    }
+    assert_eq!(
+        api.list("/v1/payments", "", "payments").await.len(),
+        KILLS * BUYERS,
+        "nobody else was charged"
+    );
+    api.stock_becomes(&goods.sku, 0, 0, sold).await;
+    shop.audit().await;
+}
+
+#[tokio::test]
+async fn after_a_kill_at_any_moment_of_the_demo_every_acknowledged_order_reaches_its_end() {
+    let mut shop = Shop::start().await;
+    let mut acknowledged = HashSet::new();
+    for _ in 0..KILLS {
+        let mut demo = shop.command();
+        demo.arg("demo").stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut demo = demo.spawn().expect("the shop's binary runs");
+        let mut printed = demo.stdout.take().expect("it is piped");
+        tokio::time::sleep(moment_before(DEMO_MOMENTS)).await;
+        shop.kill();
+        demo.kill().expect("the child is ours");
+        demo.wait().expect("the child is ours");
+        let mut text = String::new();
+        printed.read_to_string(&mut text).expect("it prints UTF-8");
+        let placed = text.lines().filter_map(|line| line.split_once("placed as ")).map(|(_, rest)| rest);
+        acknowledged.extend(placed.filter_map(|rest| Some(rest.split_once(',')?.0.to_owned())));
+        shop.restart().await;
+    }
+    println!("{} orders were acknowledged before a kill", acknowledged.len());
+    assert!(!acknowledged.is_empty(), "no kill came after an order");
+
+    let api = shop.api();
+    everything_ends(&api).await;
+    for order_id in &acknowledged {
+        let order = api.get(&format!("/v1/orders/{order_id}")).operator().ok().await;
+        let status = order["order"]["status"].as_str().unwrap_or_default().to_owned();
+        let ends = ["ORDER_STATUS_CONFIRMED", "ORDER_STATUS_REJECTED", "ORDER_STATUS_CANCELLED"];
+        assert!(ends.contains(&status.as_str()), "{order}");
+    }
+    shop.audit().await;
+    // What was interrupted ten times can still be done.
+    shop.run(&["demo"], DEMO_DEADLINE).await.ok();
+    shop.audit().await;
+}
+
+#[tokio::test]
+async fn a_shop_that_is_asked_to_stop_under_load_answers_what_it_took_and_forgets_none_of_it() {
+    let mut shop = Shop::start().await;
+    let api = shop.api();
+    let goods = api.goods(PRICE, 100_000).await;
+    let order = order_of(&goods, 1, tokens::SUCCESS);
+    let acknowledged = Arc::new(Mutex::new(Vec::new()));
+    let buyers: Vec<_> = (0..STEADY_BUYERS)
+        .map(|_| {
+            let (api, order, acknowledged) = (api.clone(), order.clone(), Arc::clone(&acknowledged));
+            tokio::spawn(async move {
+                loop {
+                    let request = Request::new(&order);
+                    match request.send(&api).await {
+                        Some(placed) => acknowledged.lock().expect("no buyer panics").push(placed),
+                        None => return request,
+                    }
+                }
+            })
+        })
+        .collect();
+    eventually("orders are placed", ORDER_DEADLINE, async || {
+        (acknowledged.lock().expect("no buyer panics").len() >= ORDERS_BEFORE_STOP).then_some(())
+    })
+    .await;
+    let status = shop.stop().await;
+    assert_eq!(status.code(), Some(0), "a stop that was asked for is no failure");
+    assert!(!Shop::has_database_running(&shop.data()), "its PostgreSQL stops with it");
+    let unanswered = join_all(buyers).await;
+
+    shop.restart().await;
+    let api = shop.api();
+    let mut placed = acknowledged.lock().expect("no buyer panics").clone();
+    for request in unanswered {
+        let request = request.expect("no buyer panics");
+        placed.push(request.send(&api).await.expect("the shop is back"));
+    }
+    everything_ends(&api).await;
+    for placed in &placed {
+        assert_eq!(api.order(placed).await["status"], "ORDER_STATUS_CONFIRMED");
+    }
+    assert_eq!(api.list("/v1/orders", "", "orders").await.len(), placed.len(), "there is no other order");
+    shop.audit().await;
+}

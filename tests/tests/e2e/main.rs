@@ -1,0 +1,13 @@
+//! What the shop promises, tried from the outside on the real binary. One program for all, so that tests that leave
+//! the shop running share one.
+
+mod crashes;
+mod crowds;
+mod grpc;
+mod orders;
+mod outcomes;
+mod privacy;
+mod process;
+mod readme;
+mod rest;
+mod roles;

@@ -88,11 +88,6 @@ impl ReservationStatus {
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|status| status.as_str() == name)
     }
-
-    /// Whether pieces are reserved for it.
-    pub fn holds(self) -> bool {
-        matches!(self, Self::Held | Self::Pinned)
-    }
 }
 
 /// What the rules need to know of a reservation.
@@ -232,11 +227,12 @@ fn restock(state: &ReservationState) -> Decided {
 
 /// Nobody waits for this one: a timer that comes too late changes nothing.
 fn expire(state: &ReservationState, now: DateTime<Utc>) -> Decided {
-    match (state.status, state.expires_at) {
-        (ReservationStatus::Held, Some(expires_at)) if now < expires_at => {
-            Err(ReservationError::NotDue { expires_at })
-        }
-        (ReservationStatus::Held, _) => Ok(vec![ReservationEvent::ReservationExpired {}]),
-        _ => Ok(Vec::new()),
+    use ReservationStatus::*;
+    match state.status {
+        Held => match state.expires_at {
+            Some(expires_at) if now < expires_at => Err(ReservationError::NotDue { expires_at }),
+            _ => Ok(vec![ReservationEvent::ReservationExpired {}]),
+        },
+        Unknown | Pinned | Committed | Released | Expired | Rejected | Restocked => Ok(Vec::new()),
     }
 }

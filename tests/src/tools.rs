@@ -58,7 +58,11 @@ pub async fn files_with(folder: &Path, needles: &[String]) -> Vec<String> {
     finish(command, DUMP_DEADLINE).await.stdout.lines().map(str::to_owned).collect()
 }
 
-/// How a text may stand in a dump: as it is, in hexadecimal, and inside of base64 at each of its three alignments.
+/// Shorter pieces of base64 are found by chance.
+const SHORTEST_PIECE: usize = 12;
+
+/// How a text may stand in a dump: as it is, in hexadecimal, and, if it is long enough to be told from chance, inside of
+/// base64 at each of its three alignments.
 pub fn disguises(text: &str) -> Vec<String> {
     let hexadecimal: String = text.bytes().map(|byte| format!("{byte:02x}")).collect();
     let mut disguises = vec![text.to_owned(), hexadecimal];
@@ -68,7 +72,10 @@ pub fn disguises(text: &str) -> Vec<String> {
         // The characters at both ends depend on the neighbours as well.
         let whole = padded.len() / 3 * 4;
         let begin = if before == 0 { 0 } else { 4 };
-        disguises.push(encoded[begin..whole].to_owned());
+        let piece = &encoded[begin..whole];
+        if piece.len() >= SHORTEST_PIECE {
+            disguises.push(piece.to_owned());
+        }
     }
     disguises
 }

@@ -8,6 +8,5 @@ mod orders;
 mod outcomes;
 mod privacy;
 mod process;
-mod readme;
 mod rest;
 mod roles;

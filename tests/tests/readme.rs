@@ -1,4 +1,5 @@
-//! The walks of the README, run as they are printed there.
+//! The walks of the README, run as they are printed there. A program of its own, since the other tests open so many
+//! connections that one of them may sit on a port that the README names.
 
 use std::fs;
 use std::net::TcpListener;

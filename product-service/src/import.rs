@@ -1,5 +1,6 @@
 //! Reads product files in Shopify's CSV format, of both generations of its column names, one product at a time. It is
-//! pure: bytes in, products and errors out. It stores nothing, asks no service, and does not make HTML safe to show.
+//! pure: bytes in, products and errors out, and requests made of products. It stores nothing, asks no service, and does
+//! not make HTML safe to show.
 //!
 //! A product is a run of rows with the same handle; each row adds a variant, an image or both. A product with
 //! anything wrong in any of its rows is refused as a whole, with every reason, and the others go on. Memory is that of
@@ -9,13 +10,13 @@
 //! `Currency` (else what the caller says, since Shopify's files name none).
 
 mod columns;
-mod currency;
 mod draft;
 mod finish;
 mod input;
 mod issue;
 pub mod limits;
 mod numbers;
+mod request;
 mod row;
 mod sku;
 mod text;
@@ -32,9 +33,10 @@ use input::BoundedLines;
 use limits::{MAX_ROW_BYTES, MAX_ROWS};
 use row::Row;
 
+pub use crate::domain::currency::{Currency, DEFAULT_CURRENCY, UnknownCurrency};
 pub use columns::{IgnoredBecause, IgnoredColumn};
-pub use currency::{Currency, DEFAULT_CURRENCY, UnknownCurrency};
 pub use issue::{FileError, ImportError, RefusedProduct, RowIssue, Rule};
+pub use request::to_request;
 
 /// What the file does not say.
 #[derive(Debug, Clone, Copy)]

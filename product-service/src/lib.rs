@@ -1,1 +1,118 @@
+//! The product service: what the shop sells, under which SKUs and at which prices. SKUs and handles are unique in
+//! the shop, also when two products want the same one at the same moment; it knows no stock and no orders.
+//!
+//! Read in this order: [`domain`] has the rules, [`application`] what the service does, [`adapters`] what it
+//! publishes, follows and projects, [`grpc`] its API, and [`import`] reads product files. This file wires them.
+
+pub mod domain;
+
+pub mod adapters;
+pub mod application;
+pub mod grpc;
 pub mod import;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use contracts::shop::product::v1::product_service_server::ProductServiceServer;
+use eventsourcing::{
+    CommandProcessor, EventLog, FeedError, IntegrationFeed, LogFeed, LogOptions, Migrations, OpenError,
+    ProcessorOptions, Subscriptions,
+};
+use service_runtime::grpc::Services;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use adapters::integration_events::{SOURCE, publish};
+use adapters::projections::{Availability, ReadModel};
+use application::{Catalogue, Imports, ProductCache, Queries};
+use grpc::ProductGrpc;
+
+/// Name of this service's log.
+pub const LOG: &str = "product";
+
+/// This service's tables beside the log.
+pub const MIGRATIONS: Migrations = &[("read model", include_str!("../migrations/1000_read_model.sql"))];
+
+/// What the service needs to be told.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// PostgreSQL URL of the service's own database, as the role that may append.
+    pub database_url: String,
+    /// Delay of another replica's events, at most.
+    pub log_poll_interval: Duration,
+}
+
+impl Options {
+    /// The defaults, for this database.
+    pub fn new(database_url: impl Into<String>) -> Self {
+        Self { database_url: database_url.into(), log_poll_interval: LogOptions::POLL_INTERVAL }
+    }
+}
+
+/// Why the service did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error("a subscription cannot start: {0}")]
+    Subscription(#[from] FeedError),
+}
+
+/// What this service follows.
+pub struct Upstream {
+    /// Which SKUs are in stock.
+    pub inventory: IntegrationFeed,
+}
+
+/// The service with its log open, and nothing running yet. The database must have been migrated with
+/// [`MIGRATIONS`].
+pub struct ProductService {
+    log: EventLog,
+}
+
+/// The running service. Its work ends with the token that it was started with.
+pub struct Running {
+    pub services: Services,
+    pub subscriptions: Subscriptions,
+}
+
+impl ProductService {
+    /// Opens the log.
+    pub async fn open(options: Options) -> Result<Self, StartError> {
+        let log = LogOptions {
+            poll_interval: options.log_poll_interval,
+            ..LogOptions::new(LOG, options.database_url)
+        };
+        Ok(Self { log: EventLog::open(log).await? })
+    }
+
+    /// What this service publishes.
+    pub fn feed(&self) -> IntegrationFeed {
+        Arc::new(LogFeed::new(self.log.clone(), SOURCE, publish))
+    }
+
+    /// Starts commands and subscriptions, on tasks of `tracker`, until `stop`.
+    pub async fn start(
+        self,
+        upstream: Upstream,
+        stop: CancellationToken,
+        tracker: TaskTracker,
+    ) -> Result<Running, StartError> {
+        let log = self.log;
+        tracker.spawn(log.clone().follow(stop.clone()));
+        let processor = CommandProcessor::start(log.clone(), ProcessorOptions::default());
+
+        let cache = ProductCache::default();
+        let subscriptions = Subscriptions::new(&log, stop, tracker);
+        let read_model = subscriptions.project(Arc::new(log.clone()), ReadModel::new(cache.clone())).await?;
+        let availability =
+            subscriptions.project(upstream.inventory, Availability::new(cache.clone())).await?;
+
+        let queries = Queries::new(log.pool().clone(), cache, read_model, availability);
+        let imports = Imports::new(processor.clone(), queries.clone());
+        let grpc = ProductGrpc::new(Catalogue::new(processor), imports, queries);
+        let services = Services::new().with(ProductServiceServer::new(grpc));
+        Ok(Running { services, subscriptions })
+    }
+}

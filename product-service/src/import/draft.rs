@@ -2,7 +2,6 @@
 //! the product will hold, within the limits, and what is wrong.
 
 use super::columns::{Field, OPTION_NAMES, OPTION_VALUES};
-use super::currency::Currency;
 use super::issue::{Issues, Rule, quoted};
 use super::limits::{
     MAX_ALT_CHARS, MAX_BARCODE_CHARS, MAX_IMAGES, MAX_LIST_CHARS, MAX_NAME_CHARS, MAX_SKU_CHARS,
@@ -12,6 +11,8 @@ use super::numbers::{self, Quantity};
 use super::row::Row;
 use super::text;
 use super::{ImportedImage, ProductStatus};
+use crate::domain::Currency;
+use crate::domain::text::is_web_address;
 
 #[derive(Default)]
 pub(super) struct ProductDraft {
@@ -275,9 +276,7 @@ fn truth_of(word: &str) -> Option<bool> {
 /// An address that a browser may fetch; `javascript:` and `data:` never get in.
 fn url(row: &Row<'_>, field: Field, errors: &mut Issues) -> Option<String> {
     let url = row.text(field, MAX_URL_CHARS, errors)?;
-    let starts_with =
-        |scheme: &str| url.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme));
-    if !(starts_with("https://") || starts_with("http://")) || url.contains(char::is_whitespace) {
+    if !is_web_address(&url) {
         let message = format!("{} is no http or https address", quoted(&url));
         errors.push(row.line, row.name(field), Rule::ImageUrl, message);
         return None;

@@ -1,9 +1,9 @@
 //! Prices and quantities as exports write them. Nothing is guessed and nothing is rounded: a number that could mean
 //! two things, or that the currency cannot express, is refused.
 
-use super::currency::Currency;
 use super::issue::Rule;
 use super::limits::{MAX_PRICE_MINOR, MAX_QUANTITY};
+use crate::domain::Currency;
 
 /// A refused number: the rule, and a sentence for the person who repairs the file.
 pub(super) type NumberError = (Rule, String);

@@ -7,6 +7,7 @@ use super::columns::{Columns, Field};
 use super::issue::{Issues, Rule};
 use super::limits::{MAX_BODY_BYTES, MAX_NAME_CHARS};
 use super::text;
+use crate::domain::text::slug;
 
 pub(super) struct Row<'a> {
     /// The line on which the row begins.
@@ -84,7 +85,7 @@ impl Row<'_> {
         };
         lossy(Field::Handle)
             .map(|handle| handle.to_lowercase())
-            .or_else(|| lossy(Field::Title).map(|title| text::handle_of_title(&title)))
+            .or_else(|| lossy(Field::Title).map(|title| slug(&title)))
             .filter(|handle| !handle.is_empty())
     }
 

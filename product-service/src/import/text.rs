@@ -31,20 +31,6 @@ pub(super) fn without_text_mark(text: &str) -> &str {
     text.strip_prefix('\'').unwrap_or(text).trim()
 }
 
-/// A handle made of a title: letters and digits of any script in lower case, words joined by hyphens.
-pub(super) fn handle_of_title(title: &str) -> String {
-    let mut handle = String::with_capacity(title.len());
-    for c in title.chars() {
-        if c.is_alphanumeric() {
-            handle.extend(c.to_lowercase());
-        } else if !handle.ends_with('-') && !handle.is_empty() {
-            handle.push('-');
-        }
-    }
-    handle.truncate(handle.trim_end_matches('-').len());
-    handle
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -53,12 +39,5 @@ mod tests {
     fn control_characters_never_get_through() {
         assert_eq!(line(" \u{feff}Red\0 \u{1b}[31mapron\r\n\ttwo \u{7f}"), "Red [31mapron   two");
         assert_eq!(block("<p>one\u{0}\u{8}</p>\n\t<p>two\u{85}</p>\n"), "<p>one</p>\n\t<p>two</p>\n");
-    }
-
-    #[test]
-    fn a_handle_of_a_title_keeps_letters_of_any_script() {
-        assert_eq!(handle_of_title("  Chef's Knife, 20 cm! "), "chef-s-knife-20-cm");
-        assert_eq!(handle_of_title("Käsereibe Größe 2"), "käsereibe-größe-2");
-        assert_eq!(handle_of_title("!!!"), "");
     }
 }

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// What prices are in when neither the file nor the caller says anything.
 pub const DEFAULT_CURRENCY: Currency = Currency { code: "EUR", exponent: 2 };
@@ -36,6 +36,12 @@ impl Currency {
     /// Three capital letters.
     pub fn code(self) -> &'static str {
         self.code
+    }
+
+    /// The currency of exactly this code.
+    pub fn from_code(code: &str) -> Result<Self, UnknownCurrency> {
+        let currency: Self = code.parse()?;
+        if currency.code == code { Ok(currency) } else { Err(UnknownCurrency) }
     }
 
     /// The number of decimals: a minor unit is 10 to the minus `exponent`.
@@ -78,6 +84,14 @@ impl Serialize for Currency {
     }
 }
 
+/// Stored prices are read back through the table, so a code that was ever in it stays there.
+impl<'de> Deserialize<'de> for Currency {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let code = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        Self::from_code(&code).map_err(serde::de::Error::custom)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -91,6 +105,14 @@ mod tests {
             assert_eq!((currency.code(), currency.exponent()), (code, exponent));
         }
         assert_eq!("EUR".parse(), Ok(DEFAULT_CURRENCY));
+    }
+
+    #[test]
+    fn a_code_on_the_wire_and_in_the_log_is_written_exactly() {
+        assert_eq!(Currency::from_code("EUR"), Ok(DEFAULT_CURRENCY));
+        assert_eq!(Currency::from_code("eur"), Err(UnknownCurrency));
+        assert_eq!(serde_json::from_str::<Currency>("\"EUR\"").unwrap(), DEFAULT_CURRENCY);
+        assert!(serde_json::from_str::<Currency>("\" EUR\"").is_err());
     }
 
     #[test]

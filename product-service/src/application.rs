@@ -1,0 +1,16 @@
+//! What the service does: [`Catalogue`] changes products, [`Queries`] reads them, [`ProductCache`] keeps what is
+//! read often, [`Imports`] brings the shop to what a file says.
+
+mod cache;
+mod catalogue;
+mod import;
+mod list;
+mod queries;
+mod views;
+
+pub use cache::ProductCache;
+pub use catalogue::{Catalogue, Change, Creation};
+pub use import::{ImportError, Imports};
+pub use list::{CATEGORY_SEPARATOR, ListFilter, PriceRange, status_name};
+pub use queries::Queries;
+pub use views::{PricePage, PricePoint, PricePointKey, ProductPage, ProductView, VariantView};

@@ -1,0 +1,73 @@
+//! Changes of products that people who run a shop ask for.
+
+use eventsourcing::{CommandContext, CommandProcessor, Decide, ExecuteError, Position};
+use uuid::Uuid;
+
+use crate::domain::details::Details;
+use crate::domain::operations::{self, AddVariants, Changed, CreateProduct, WantedHandle};
+use crate::domain::product::{Product, ProductCommand, ProductError};
+use crate::domain::{Assortment, ProductId};
+
+/// Creates and changes products.
+#[derive(Clone)]
+pub struct Catalogue {
+    processor: CommandProcessor,
+}
+
+/// A product to be.
+#[derive(Clone, Debug)]
+pub struct Creation {
+    pub handle: WantedHandle,
+    pub details: Details,
+    pub assortment: Assortment,
+    pub publish: bool,
+}
+
+/// A change of one product.
+#[derive(Clone, Debug)]
+pub struct Change {
+    pub product_id: ProductId,
+    pub command: ProductCommand,
+    /// Refuse unless the product has this version now.
+    pub expected_version: Option<u64>,
+}
+
+/// The product with its new version, and where the log is then.
+type Outcome = Result<(Changed, Position), ExecuteError<ProductError>>;
+
+impl Catalogue {
+    pub fn new(processor: CommandProcessor) -> Self {
+        Self { processor }
+    }
+
+    /// Adds a product under a new id. A repeat of the same request gets the first one's.
+    pub async fn create(&self, creation: Creation, context: CommandContext) -> Outcome {
+        let Creation { handle, details, assortment, publish } = creation;
+        let product_id = Uuid::now_v7().into();
+        let operation = CreateProduct { product_id, handle, details, assortment, publish };
+        let committed = self.processor.execute(operation, context).await?;
+        Ok((committed.reply, committed.position))
+    }
+
+    /// Adds variants whose SKUs are new to the shop.
+    pub async fn add_variants(
+        &self,
+        product_id: ProductId,
+        assortment: Assortment,
+        expected_version: Option<u64>,
+        context: CommandContext,
+    ) -> Outcome {
+        let operation = AddVariants { product_id, assortment, expected_version };
+        let committed = self.processor.execute(operation, context).await?;
+        Ok((committed.reply, committed.position))
+    }
+
+    /// Carries out a change that claims neither SKUs nor a handle.
+    pub async fn change(&self, change: Change, context: CommandContext) -> Outcome {
+        let Change { product_id, command, expected_version } = change;
+        let stream = operations::product_stream(product_id);
+        let operation = Decide::<Product> { stream, command, expected_version };
+        let committed = self.processor.execute(operation, context).await?;
+        Ok((Changed { product_id, version: committed.reply }, committed.position))
+    }
+}

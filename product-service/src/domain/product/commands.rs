@@ -1,0 +1,43 @@
+//! What can be asked of a product.
+
+use super::super::details::{DetailChange, Details};
+use super::super::{Assortment, Handle, Price, Sku};
+
+/// A command to one product. What it holds was checked where it entered.
+#[derive(Clone, Debug)]
+pub enum ProductCommand {
+    Create {
+        handle: Handle,
+        details: Details,
+        assortment: Assortment,
+        /// Put it on sale at once.
+        publish: bool,
+    },
+    /// Changes details, and the status if one is wanted.
+    Update {
+        changes: Vec<DetailChange>,
+        status: Option<WantedStatus>,
+    },
+    AddVariants(Assortment),
+    ChangePrices {
+        prices: Vec<NewPrice>,
+        reason: String,
+    },
+    Discontinue {
+        reason: String,
+    },
+}
+
+/// The statuses that an update can ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WantedStatus {
+    Draft,
+    Active,
+}
+
+/// The price that a variant is to have.
+#[derive(Clone, Debug)]
+pub struct NewPrice {
+    pub sku: Sku,
+    pub price: Price,
+}

@@ -1,0 +1,88 @@
+//! The one place where this service's errors become statuses.
+
+use service_runtime::status::{
+    RETRY_AFTER, failed_precondition, internal, not_found, of_execute_error, reason, unavailable,
+};
+use tonic::Status;
+
+use crate::application::ImportError;
+use crate::domain::ProductId;
+use crate::domain::product::ProductError;
+
+/// A broken rule of the catalogue.
+pub(super) fn of_product_error(error: ProductError) -> Status {
+    let detail = error.to_string();
+    let refuse = |reason: &str| failed_precondition(reason, detail.clone(), []);
+    match error {
+        ProductError::UnknownProduct => not_found(PRODUCT_NOT_FOUND, "product", "with this id"),
+        ProductError::ProductExists => refuse("PRODUCT_EXISTS"),
+        ProductError::ProductIsDiscontinued => refuse("PRODUCT_DISCONTINUED"),
+        ProductError::ProductIsPublished => refuse("PRODUCT_PUBLISHED"),
+        ProductError::OptionsDiffer { expected } => {
+            failed_precondition("OPTIONS_DIFFER", detail, [("options", expected.join(", "))])
+        }
+        ProductError::OptionValuesTaken { index, sku } => failed_precondition(
+            "OPTION_VALUES_TAKEN",
+            detail,
+            [("field", format!("variants[{index}].options")), ("sku", sku.to_string())],
+        ),
+        ProductError::CurrencyDiffers { expected } => {
+            failed_precondition("CURRENCY_DIFFERS", detail, [("currencyCode", expected.to_string())])
+        }
+        ProductError::TooManyVariants => refuse("TOO_MANY_VARIANTS"),
+        ProductError::UnknownVariant { sku } => not_found("VARIANT_NOT_FOUND", "variant", sku.as_str()),
+        ProductError::SkuTaken { index, sku, product_id } => failed_precondition(
+            "SKU_TAKEN",
+            detail,
+            [
+                ("field", format!("variants[{index}].sku")),
+                ("sku", sku.to_string()),
+                ("productId", product_id.to_string()),
+            ],
+        ),
+        ProductError::HandleTaken { handle, product_id } => failed_precondition(
+            "HANDLE_TAKEN",
+            detail,
+            [("handle", handle.to_string()), ("productId", product_id.to_string())],
+        ),
+    }
+}
+
+const PRODUCT_NOT_FOUND: &str = "PRODUCT_NOT_FOUND";
+
+pub(super) fn unknown_product(product_id: ProductId) -> Status {
+    not_found(PRODUCT_NOT_FOUND, "product", &product_id.to_string())
+}
+
+/// What was written does not appear in the tables: its events are parked.
+pub(super) fn not_shown() -> Status {
+    unavailable(
+        "READ_MODEL_BEHIND",
+        "the change is stored and cannot be shown yet; an operator has to look at the parked messages",
+        RETRY_AFTER,
+    )
+}
+
+pub(super) fn of_import_error(error: ImportError) -> Status {
+    match error {
+        ImportError::Execute(error) => of_execute_error(error, of_product_error),
+        ImportError::Rejected(rule) => of_product_error(rule),
+        ImportError::Read(error) => of_read_error(error),
+        ImportError::Decode(fault) => internal(fault),
+    }
+}
+
+/// A table that could not be read. What the database says stays in the log.
+pub(super) fn of_read_error(error: sqlx::Error) -> Status {
+    match error {
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed => {
+            tracing::warn!({ service_runtime::fields::ERROR } = %error, "the database is unavailable");
+            unavailable(reason::DEPENDENCY_UNAVAILABLE, "the database is unavailable", RETRY_AFTER)
+        }
+        fault => internal(fault),
+    }
+}

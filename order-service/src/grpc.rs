@@ -91,7 +91,10 @@ fn patience(context: &RequestContext) -> Duration {
 
 #[tonic::async_trait]
 impl OrderService for OrderApi {
-    async fn place_order(&self, request: Request<wire::PlaceOrderRequest>) -> Answer<wire::PlaceOrderResponse> {
+    async fn place_order(
+        &self,
+        request: Request<wire::PlaceOrderRequest>,
+    ) -> Answer<wire::PlaceOrderResponse> {
         let context = RequestContext::of(&request);
         let mut body = request.into_inner();
         let request_id = std::mem::take(&mut body.request_id);
@@ -123,7 +126,10 @@ impl OrderService for OrderApi {
         Ok(Response::new(wire::GetOrderResponse { order: Some(reply::order(order)) }))
     }
 
-    async fn list_orders(&self, request: Request<wire::ListOrdersRequest>) -> Answer<wire::ListOrdersResponse> {
+    async fn list_orders(
+        &self,
+        request: Request<wire::ListOrdersRequest>,
+    ) -> Answer<wire::ListOrdersResponse> {
         let context = RequestContext::of(&request);
         let mut body = request.into_inner();
         let size = page::page_size(std::mem::take(&mut body.page_size))?;
@@ -172,10 +178,15 @@ impl OrderService for OrderApi {
         let after = request::cursor(&body.after)?;
         let watched = self.application.watch.watch(order_id, after, context.deadline).await;
         let watched = watched.map_err(|error| status::of_watch_error(order_id, error))?;
-        Ok(Response::new(watched.map(|next| next.map(reply::watched).map_err(status::of_store_error)).boxed()))
+        Ok(Response::new(
+            watched.map(|next| next.map(reply::watched).map_err(status::of_store_error)).boxed(),
+        ))
     }
 
-    async fn cancel_order(&self, request: Request<wire::CancelOrderRequest>) -> Answer<wire::CancelOrderResponse> {
+    async fn cancel_order(
+        &self,
+        request: Request<wire::CancelOrderRequest>,
+    ) -> Answer<wire::CancelOrderResponse> {
         let context = RequestContext::of(&request);
         let mut body = request.into_inner();
         let request_id = std::mem::take(&mut body.request_id);

@@ -176,6 +176,8 @@ async fn wrap_keys_anew(personal_data: PersonalData) {
     match personal_data.rewrap().await {
         Ok(0) => {}
         Ok(keys) => tracing::info!(keys, "keys of personal data are wrapped under the current master key"),
-        Err(error) => tracing::error!(%error, "keys of personal data cannot be wrapped under the current master key"),
+        Err(error) => {
+            tracing::error!(%error, "keys of personal data cannot be wrapped under the current master key")
+        }
     }
 }

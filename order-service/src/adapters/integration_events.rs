@@ -24,7 +24,9 @@ pub fn publish(recorded: &RecordedEvent) -> Result<Option<Published>, DecodeErro
 fn public(order_id: &str, event: OrderEvent) -> (&'static str, Event) {
     let order_id = order_id.to_owned();
     match event {
-        OrderEvent::OrderPlaced(placed) => ("shop.order.v1.OrderPlaced", Event::OrderPlaced(order_placed(placed))),
+        OrderEvent::OrderPlaced(placed) => {
+            ("shop.order.v1.OrderPlaced", Event::OrderPlaced(order_placed(placed)))
+        }
         OrderEvent::OrderCancellationRequested { reason, note: _, while_pending } => {
             let reason = reason.to_string();
             let requested = wire::OrderCancellationRequested { order_id, reason, while_pending };

@@ -31,7 +31,8 @@ impl Reactor for SagaRequests {
     }
 
     async fn react(&self, message: &IntegrationEvent, commands: &Commands) -> Result<(), HandlerError> {
-        let envelope = SagaEvent::decode(message.data.as_slice()).map_err(|e| HandlerError::Poison(e.to_string()))?;
+        let envelope =
+            SagaEvent::decode(message.data.as_slice()).map_err(|e| HandlerError::Poison(e.to_string()))?;
         let Some((order_id, command)) = envelope.event.and_then(command) else { return Ok(()) };
         let order_id = OrderId::parse(&order_id)
             .ok_or_else(|| HandlerError::Poison("the request names no valid order id".to_owned()))?;

@@ -72,7 +72,8 @@ fn offer(row: &sqlx::postgres::PgRow) -> Result<Offer, StoreError> {
     }
     let title: String = row.try_get(0)?;
     let code: String = row.try_get(1)?;
-    let currency = Currency::parse(&code).ok_or_else(|| StoreError::Fault("a price without currency".into()))?;
+    let currency =
+        Currency::parse(&code).ok_or_else(|| StoreError::Fault("a price without currency".into()))?;
     let name = if title.is_empty() { name } else { format!("{name} ({title})") };
     Ok(Offer::Sold { name, unit_price: Money::new(row.try_get(2)?, currency) })
 }

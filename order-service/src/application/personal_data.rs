@@ -7,6 +7,9 @@
 //! contact that nobody can open, so the order is as forgotten as those before it; an order that begins
 //! afterwards gets a new key, since its sender has come back.
 //!
+//! Backups made before still hold the wrapped key: whoever must be forgotten there too waits until those have
+//! expired, or rotates the master key and destroys the old one.
+//!
 //! A row that a crash left behind without an order opens nothing and says nothing; such rows are not searched
 //! for.
 

@@ -17,8 +17,12 @@ use super::StoreError;
 use super::catalogue::Catalogue;
 use super::personal_data::{Field, PersonalData};
 use super::read_orders::OrderView;
-use crate::domain::order::{OrderCommand, OrderError, OrderEvent, OrderPlaced, OrderState, PlaceOrder, RequestedLine};
-use crate::domain::{Contact, CustomerId, KeySubject, Money, Order, OrderId, PaymentToken, Quantity, SealedText, Sku};
+use crate::domain::order::{
+    OrderCommand, OrderError, OrderEvent, OrderPlaced, OrderState, PlaceOrder, RequestedLine,
+};
+use crate::domain::{
+    Contact, CustomerId, KeySubject, Money, Order, OrderId, PaymentToken, Quantity, SealedText, Sku,
+};
 
 /// Digits of a second that the database keeps of a time.
 const STORED_SUBSECOND_DIGITS: u16 = 6;
@@ -151,10 +155,7 @@ fn foresee(command: &PlaceOrder) -> Option<OrderPlaced> {
 ///
 /// By the id, not by whether the answer is a repeat: after a broken connection the processor may find its own
 /// commit.
-fn is_orphaned(
-    result: &Result<Committed<PlacedReply>, ExecuteError<OrderError>>,
-    order_id: OrderId,
-) -> bool {
+fn is_orphaned(result: &Result<Committed<PlacedReply>, ExecuteError<OrderError>>, order_id: OrderId) -> bool {
     match result {
         Ok(done) => done.reply.order_id != order_id,
         Err(ExecuteError::Unavailable(_) | ExecuteError::Corrupt(_)) => false,

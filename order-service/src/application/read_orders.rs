@@ -9,7 +9,7 @@ use sqlx::types::Json;
 use sqlx::{Postgres, QueryBuilder, Row};
 
 use super::StoreError;
-use super::personal_data::{Field, PersonalData, PersonalDataError, WrappedKey};
+use super::personal_data::{Field, PersonalData, WrappedKey};
 use super::timeline::{Entry, Timeline};
 use crate::domain::order::{Amount, OrderLine, OrderPlaced, Status};
 use crate::domain::{Contact, Currency, CustomerId, KeySubject, Money, OrderId, SealedText};
@@ -150,7 +150,8 @@ impl ReadOrders {
 
     fn view(&self, row: &PgRow) -> Result<OrderView, StoreError> {
         let order_id = OrderId::new(row.try_get(0)?);
-        let malformed = |what: &str| StoreError::Fault(format!("the read model of order {order_id} has no valid {what}"));
+        let malformed =
+            |what: &str| StoreError::Fault(format!("the read model of order {order_id} has no valid {what}"));
         let status: String = row.try_get(2)?;
         let currency: String = row.try_get(6)?;
         let currency = Currency::parse(&currency).ok_or_else(|| malformed("currency"))?;
@@ -171,15 +172,16 @@ impl ReadOrders {
     }
 
     fn contact(&self, order_id: OrderId, row: &PgRow) -> Result<Option<Contact>, StoreError> {
-        let (Some(master_key), Some(sealed_key)) = (row.try_get(14)?, row.try_get(15)?) else { return Ok(None) };
+        let (Some(master_key), Some(sealed_key)) = (row.try_get(14)?, row.try_get(15)?) else {
+            return Ok(None);
+        };
         let subject = KeySubject::from_name(row.try_get::<String, _>(9)?);
         let key = self.personal_data.unwrap(&subject, &WrappedKey { master_key, sealed_key })?;
-        let plaintext = match key.open(order_id, Field::Contact, &SealedText(row.try_get(8)?)) {
-            Ok(plaintext) => plaintext,
-            // A customer who was forgotten and has ordered again has a new key, which does not open old orders.
-            Err(PersonalDataError::Tampered) => return Ok(None),
-            Err(error) => return Err(error.into()),
+        let Some(plaintext) = key.open(order_id, Field::Contact, &SealedText(row.try_get(8)?))? else {
+            return Ok(None);
         };
-        serde_json::from_slice(&plaintext).map(Some).map_err(|_| StoreError::Fault("a sealed contact is malformed".into()))
+        serde_json::from_slice(&plaintext)
+            .map(Some)
+            .map_err(|_| StoreError::Fault("a sealed contact is malformed".into()))
     }
 }

@@ -82,13 +82,16 @@ impl Timeline {
                 let note = self.open_note(note.as_ref(), personal_data).await?;
                 note.unwrap_or_else(|| reason.to_string())
             }
-            OrderEvent::OrderRejected { reason } | OrderEvent::OrderCancelled { reason } => reason.to_string(),
+            OrderEvent::OrderRejected { reason } | OrderEvent::OrderCancelled { reason } => {
+                reason.to_string()
+            }
             OrderEvent::OrderConfirmed {} | OrderEvent::OrderShipped {} | OrderEvent::OrderDelivered {} => {
                 String::new()
             }
         };
-        let status = Status::of(&self.state.phase)
-            .ok_or_else(|| StoreError::Fault(format!("stream {} does not begin with OrderPlaced", self.stream)))?;
+        let status = Status::of(&self.state.phase).ok_or_else(|| {
+            StoreError::Fault(format!("stream {} does not begin with OrderPlaced", self.stream))
+        })?;
         let (version, event, at) = (recorded.version, recorded.event_type, recorded.recorded_at);
         Ok(Some(Entry { version, event, at, actor: recorded.metadata.actor, status, reason }))
     }
@@ -101,12 +104,8 @@ impl Timeline {
     ) -> Result<Option<String>, StoreError> {
         let (Some(note), Some(subject)) = (note, &self.subject) else { return Ok(None) };
         let Some(key) = personal_data.find(subject).await? else { return Ok(None) };
-        let plaintext = match key.open(self.order_id, Field::CancellationNote, note) {
-            Ok(plaintext) => plaintext,
-            // Sealed before the person was forgotten, and they have ordered again since.
-            Err(_) => return Ok(None),
-        };
-        Ok(String::from_utf8(plaintext).ok())
+        let plaintext = key.open(self.order_id, Field::CancellationNote, note)?;
+        Ok(plaintext.and_then(|plaintext| String::from_utf8(plaintext).ok()))
     }
 }
 

@@ -73,7 +73,12 @@ pub enum TooManyWatches {
 }
 
 impl WatchOrders {
-    pub fn new(log: EventLog, personal_data: PersonalData, max_watches: usize, stop: CancellationToken) -> Self {
+    pub fn new(
+        log: EventLog,
+        personal_data: PersonalData,
+        max_watches: usize,
+        stop: CancellationToken,
+    ) -> Self {
         Self { log, personal_data, followers: Followers::new(max_watches), stop }
     }
 
@@ -119,7 +124,9 @@ impl WatchOrders {
                     Ok(events) => {
                         seen = events.last().map_or(newest, |event| event.position);
                         let of_orders = events.iter().filter(|e| e.stream_id.category() == Order::CATEGORY);
-                        of_orders.filter_map(|e| OrderId::parse(e.stream_id.key())).for_each(|id| self.followers.wake(id));
+                        of_orders
+                            .filter_map(|e| OrderId::parse(e.stream_id.key()))
+                            .for_each(|id| self.followers.wake(id));
                     }
                     Err(error) => {
                         tracing::warn!(%error, "the log cannot be read to wake those who follow orders");

@@ -72,7 +72,11 @@ fn address_lines(lines: &[String]) -> Result<(), ValidationError> {
 }
 
 fn country_code(code: &str) -> Result<(), ValidationError> {
-    if country::is_code(code) { Ok(()) } else { Err(violation("country", "must be an ISO 3166-1 alpha-2 code, such as DE")) }
+    if country::is_code(code) {
+        Ok(())
+    } else {
+        Err(violation("country", "must be an ISO 3166-1 alpha-2 code, such as DE"))
+    }
 }
 
 /// Personal data as events and tables hold it: encrypted, as text.

@@ -127,7 +127,9 @@ impl OrderState {
 
     fn complete_cancellation(&self, reason: &ReasonCode) -> Result<Vec<OrderEvent>, OrderError> {
         match self.phase {
-            Phase::Pending | Phase::Confirmed => Ok(vec![OrderEvent::OrderCancelled { reason: reason.clone() }]),
+            Phase::Pending | Phase::Confirmed => {
+                Ok(vec![OrderEvent::OrderCancelled { reason: reason.clone() }])
+            }
             _ => self.reaffirm(),
         }
     }

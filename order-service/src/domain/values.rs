@@ -106,7 +106,8 @@ impl ReasonCode {
     pub fn parse(text: &str) -> Option<Self> {
         let starts = text.starts_with(|c: char| c.is_ascii_uppercase());
         let allowed = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
-        (starts && text.len() <= MAX_REASON_CODE_CHARS && text.bytes().all(allowed)).then(|| Self(text.to_owned()))
+        (starts && text.len() <= MAX_REASON_CODE_CHARS && text.bytes().all(allowed))
+            .then(|| Self(text.to_owned()))
     }
 
     /// A code that stands in this program.
@@ -173,7 +174,9 @@ mod tests {
     #[test]
     fn a_customer_id_cannot_be_an_email_address_or_a_card_number() {
         assert!(CustomerId::parse("c:eu-1.42_x").is_some());
-        for wrong in ["", "a@b.example", "two words", "4242-4242-4242-4242", &"x".repeat(MAX_CUSTOMER_ID_CHARS + 1)] {
+        for wrong in
+            ["", "a@b.example", "two words", "4242-4242-4242-4242", &"x".repeat(MAX_CUSTOMER_ID_CHARS + 1)]
+        {
             assert_eq!(CustomerId::parse(wrong), None, "{wrong:?}");
         }
     }
@@ -189,7 +192,9 @@ mod tests {
     #[test]
     fn a_payment_token_is_no_card_number_and_is_not_shown() {
         assert_eq!(format!("{:?}", PaymentToken::parse("tok_success").unwrap()), "[payment token]");
-        for wrong in ["", "tok with blanks", "tök", "tok_4242424242424242", "4242-4242-4242-4242", &"x".repeat(256)] {
+        for wrong in
+            ["", "tok with blanks", "tök", "tok_4242424242424242", "4242-4242-4242-4242", &"x".repeat(256)]
+        {
             assert!(PaymentToken::parse(wrong).is_none(), "{wrong:?}");
         }
     }

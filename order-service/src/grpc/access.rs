@@ -32,7 +32,9 @@ impl Access {
     pub fn check(&self, caller: &Caller, order_id: OrderId) -> Result<Canceller, Status> {
         match caller {
             Caller::Operator | Caller::Service => Ok(Canceller::Operator),
-            Caller::Bearer(token) if self.tokens.verify(&subject(order_id), token.expose()) => Ok(Canceller::Shopper),
+            Caller::Bearer(token) if self.tokens.verify(&subject(order_id), token.expose()) => {
+                Ok(Canceller::Shopper)
+            }
             Caller::Bearer(_) | Caller::Anonymous => Err(permission_denied(
                 ORDER_ACCESS_DENIED,
                 "this needs the access token that was returned when the order was placed",

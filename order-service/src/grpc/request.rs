@@ -43,7 +43,8 @@ fn lines(lines: &[wire::PlaceOrderLine], violations: &mut Violations) -> Vec<(Sk
     let looked_at = lines.iter().take(MAX_LINES_LOOKED_AT).enumerate();
     let parsed = looked_at.filter_map(|(index, line)| {
         let (sku, quantity) = (Sku::parse(&line.sku), Quantity::new(line.quantity));
-        let rule = format!("must have 1 to {MAX_SKU_CHARS} characters, no blanks around and no control characters");
+        let rule =
+            format!("must have 1 to {MAX_SKU_CHARS} characters, no blanks around and no control characters");
         violations.check(sku.is_some(), format!("lines[{index}].sku"), rule);
         let rule = format!("must be from 1 to {MAX_QUANTITY}");
         violations.check(quantity.is_some(), format!("lines[{index}].quantity"), rule);
@@ -138,7 +139,11 @@ pub(super) fn filter(request: &wire::ListOrdersRequest) -> Result<Filter, Status
         }
     };
     let customer_id = CustomerId::parse(&request.customer_id);
-    violations.check(customer_id.is_some() || request.customer_id.is_empty(), "customer_id", CUSTOMER_ID_RULE);
+    violations.check(
+        customer_id.is_some() || request.customer_id.is_empty(),
+        "customer_id",
+        CUSTOMER_ID_RULE,
+    );
     violations.into_result()?;
     Ok(Filter { status, customer_id })
 }
@@ -180,9 +185,15 @@ mod tests {
     #[test]
     fn a_usual_order_passes() {
         assert!(violated(|_| {}).is_empty());
-        assert!(violated(|r| r.payment_token.clear()).is_empty(), "whether it is needed depends on the total");
+        assert!(
+            violated(|r| r.payment_token.clear()).is_empty(),
+            "whether it is needed depends on the total"
+        );
         assert!(violated(|r| r.lines.push(r.lines[0].clone())).is_empty(), "a SKU may stand in two lines");
-        assert!(violated(|r| r.lines[0].sku = "4242424242424242".into()).is_empty(), "SKUs may look like cards");
+        assert!(
+            violated(|r| r.lines[0].sku = "4242424242424242".into()).is_empty(),
+            "SKUs may look like cards"
+        );
     }
 
     #[test]
@@ -220,7 +231,10 @@ mod tests {
         assert_eq!(violated(|r| r.lines.clear()), ["lines"]);
         assert_eq!(violated(|r| r.lines = vec![r.lines[0].clone(); 101]), ["lines"]);
         assert_eq!(violated(|r| r.contact = None), ["contact"]);
-        assert_eq!(violated(|r| r.contact.as_mut().unwrap().shipping_address = None), ["contact.shipping_address"]);
+        assert_eq!(
+            violated(|r| r.contact.as_mut().unwrap().shipping_address = None),
+            ["contact.shipping_address"]
+        );
     }
 
     #[test]

@@ -57,7 +57,11 @@ fn of_order_error(order_id: &str, error: OrderError) -> Status {
         OrderError::MixedCurrencies { line, first, found } => failed_precondition(
             "MIXED_CURRENCIES",
             detail,
-            [("field", format!("lines[{line}].sku")), ("first", first.to_string()), ("found", found.to_string())],
+            [
+                ("field", format!("lines[{line}].sku")),
+                ("first", first.to_string()),
+                ("found", found.to_string()),
+            ],
         ),
         OrderError::TotalTooHigh { max } => {
             failed_precondition("TOTAL_TOO_HIGH", detail, [("maxMinorUnits", max.to_string())])

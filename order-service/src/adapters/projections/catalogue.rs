@@ -21,7 +21,11 @@ impl Projection for CatalogueProjection {
         "order.catalogue"
     }
 
-    async fn apply(&self, connection: &mut PgConnection, message: &IntegrationEvent) -> Result<(), HandlerError> {
+    async fn apply(
+        &self,
+        connection: &mut PgConnection,
+        message: &IntegrationEvent,
+    ) -> Result<(), HandlerError> {
         let envelope =
             ProductEvent::decode(message.data.as_slice()).map_err(|e| HandlerError::Poison(e.to_string()))?;
         match envelope.event {
@@ -65,7 +69,8 @@ async fn add(
 ) -> Result<(), HandlerError> {
     let (mut skus, mut titles, mut currencies, mut prices) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for variant in variants {
-        let sku = Sku::parse(&variant.sku).ok_or_else(|| HandlerError::Poison("a variant has no valid SKU".into()))?;
+        let sku = Sku::parse(&variant.sku)
+            .ok_or_else(|| HandlerError::Poison("a variant has no valid SKU".into()))?;
         let price = price(variant.price.clone())?;
         skus.push(sku.to_string());
         titles.push(variant.title.as_str());
@@ -93,6 +98,7 @@ async fn add(
 
 fn price(price: Option<contracts::shop::r#type::v1::Money>) -> Result<Money, HandlerError> {
     let price = price.filter(|price| price.minor_units >= 0);
-    let money = price.and_then(|price| Some(Money::new(price.minor_units, Currency::parse(&price.currency_code)?)));
+    let money =
+        price.and_then(|price| Some(Money::new(price.minor_units, Currency::parse(&price.currency_code)?)));
     money.ok_or_else(|| HandlerError::Poison("a variant has no valid price".into()))
 }

@@ -28,7 +28,11 @@ impl Projection for OrdersProjection {
         "order.orders"
     }
 
-    async fn apply(&self, connection: &mut PgConnection, recorded: &RecordedEvent) -> Result<(), HandlerError> {
+    async fn apply(
+        &self,
+        connection: &mut PgConnection,
+        recorded: &RecordedEvent,
+    ) -> Result<(), HandlerError> {
         let Some(event) = recorded.decode::<Order>()? else { return Ok(()) };
         let at = Some(recorded.recorded_at);
         let ended = |status, reason| Change {
@@ -42,20 +46,29 @@ impl Projection for OrdersProjection {
             OrderEvent::OrderCancellationRequested { .. } => {
                 Change { cancellation_requested: Some(true), at, ..Change::default() }
             }
-            OrderEvent::OrderConfirmed {} => Change { status: Some(Status::Confirmed), at, ..Change::default() },
+            OrderEvent::OrderConfirmed {} => {
+                Change { status: Some(Status::Confirmed), at, ..Change::default() }
+            }
             OrderEvent::OrderShipped {} => Change { status: Some(Status::Shipped), at, ..Change::default() },
-            OrderEvent::OrderDelivered {} => Change { status: Some(Status::Delivered), at, ..Change::default() },
+            OrderEvent::OrderDelivered {} => {
+                Change { status: Some(Status::Delivered), at, ..Change::default() }
+            }
             OrderEvent::OrderRejected { reason } => ended(Status::Rejected, reason),
             OrderEvent::OrderCancelled { reason } => ended(Status::Cancelled, reason),
             OrderEvent::OrderOutcomeReaffirmed { .. } => Change::default(),
         };
-        let order_id = OrderId::parse(recorded.stream_id.key())
-            .ok_or_else(|| HandlerError::Poison(format!("stream {} is not named by an order id", recorded.stream_id)))?;
+        let order_id = OrderId::parse(recorded.stream_id.key()).ok_or_else(|| {
+            HandlerError::Poison(format!("stream {} is not named by an order id", recorded.stream_id))
+        })?;
         update(connection, order_id.uuid(), recorded.version, change).await
     }
 }
 
-async fn insert(connection: &mut PgConnection, version: u64, placed: &OrderPlaced) -> Result<(), HandlerError> {
+async fn insert(
+    connection: &mut PgConnection,
+    version: u64,
+    placed: &OrderPlaced,
+) -> Result<(), HandlerError> {
     sqlx::query(
         "INSERT INTO orders (order_id, version, status, customer_id, lines, amounts, currency, total, \
                              sealed_contact, key_subject, placed_at, updated_at) \

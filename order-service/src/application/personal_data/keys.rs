@@ -8,8 +8,8 @@ use sha2::Sha256;
 use sqlx::{PgPool, Row};
 use uuid::Uuid;
 
-use super::sealing::{DataKey, MasterKeys};
 use super::PersonalDataError;
+use super::sealing::{DataKey, MasterKeys};
 use crate::domain::{KeySubject, OrderId};
 
 /// Keys that are wrapped anew at a time.
@@ -51,7 +51,11 @@ impl PersonalData {
     }
 
     /// The key of a person, made if there is none, for the use of one order. It is durable when this returns.
-    pub async fn key_for(&self, subject: &KeySubject, order_id: OrderId) -> Result<KeyInUse, PersonalDataError> {
+    pub async fn key_for(
+        &self,
+        subject: &KeySubject,
+        order_id: OrderId,
+    ) -> Result<KeyInUse, PersonalDataError> {
         use_key(&self.pool, &self.masters, subject, order_id.uuid()).await
     }
 
@@ -72,7 +76,11 @@ impl PersonalData {
     }
 
     /// Removes a key that was made for an order which did not come to be, unless another order has used it.
-    pub async fn remove_orphan(&self, subject: &KeySubject, order_id: OrderId) -> Result<(), PersonalDataError> {
+    pub async fn remove_orphan(
+        &self,
+        subject: &KeySubject,
+        order_id: OrderId,
+    ) -> Result<(), PersonalDataError> {
         sqlx::query("DELETE FROM personal_data_keys WHERE subject = $1 AND last_used_by = $2")
             .bind(subject.as_str())
             .bind(order_id.uuid())

@@ -18,8 +18,8 @@ const KEY_BYTES: usize = 32;
 const NONCE_BYTES: usize = 24;
 /// First byte of a sealed text, should the form ever change.
 const FORM: u8 = 1;
-/// Bytes of a master key's digest that name it.
-const MASTER_KEY_ID_BYTES: usize = 4;
+/// Bytes of a key's digest that name it.
+const KEY_ID_BYTES: usize = 4;
 
 /// Which text of an order is sealed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,29 +56,54 @@ impl DataKey {
         &self.0
     }
 
+    fn id(&self) -> KeyId {
+        key_id(self.bytes())
+    }
+
     /// Seals a text of an order. Sealing twice gives different results.
     pub fn seal(&self, order_id: OrderId, field: Field, plaintext: &[u8]) -> SealedText {
         let sealed = seal(&self.0, field.associated_data(order_id).as_bytes(), plaintext);
-        let mut bytes = Vec::with_capacity(1 + sealed.len());
-        bytes.push(FORM);
-        bytes.extend(sealed);
-        SealedText(URL_SAFE_NO_PAD.encode(bytes))
+        SealedText(URL_SAFE_NO_PAD.encode([&[FORM], &self.id()[..], &sealed].concat()))
     }
 
+    /// The text; `None` when it was sealed under another key, which then is deleted: a person who was forgotten
+    /// and came back has a new one.
+    ///
     /// # Errors
-    /// [`PersonalDataError::Tampered`] unless it was sealed for this place with this key.
-    pub fn open(&self, order_id: OrderId, field: Field, sealed: &SealedText) -> Result<Vec<u8>, PersonalDataError> {
+    /// [`PersonalDataError::Tampered`] when it was sealed with this key, and not like this or not for this
+    /// place.
+    pub fn open(
+        &self,
+        order_id: OrderId,
+        field: Field,
+        sealed: &SealedText,
+    ) -> Result<Option<Vec<u8>>, PersonalDataError> {
         let bytes = URL_SAFE_NO_PAD.decode(&sealed.0).map_err(|_| PersonalDataError::Tampered)?;
-        let Some((&FORM, sealed)) = bytes.split_first() else { return Err(PersonalDataError::Tampered) };
-        open(&self.0, field.associated_data(order_id).as_bytes(), sealed)
+        let Some((&FORM, rest)) = bytes.split_first() else { return Err(PersonalDataError::Tampered) };
+        let Some((id, sealed)) = rest.split_at_checked(KEY_ID_BYTES) else {
+            return Err(PersonalDataError::Tampered);
+        };
+        if id != self.id() {
+            return Ok(None);
+        }
+        open(&self.0, field.associated_data(order_id).as_bytes(), sealed).map(Some)
     }
+}
+
+type KeyId = [u8; KEY_ID_BYTES];
+
+/// Names a key without telling anything of use about it.
+fn key_id(key: &[u8]) -> KeyId {
+    let digest = Sha256::digest(key);
+    std::array::from_fn(|i| digest[i])
 }
 
 fn seal(key: &Key, associated_data: &[u8], plaintext: &[u8]) -> Vec<u8> {
     let nonce = XNonce::generate();
     let payload = Payload { msg: plaintext, aad: associated_data };
-    let sealed =
-        XChaCha20Poly1305::new(key).encrypt(&nonce, payload).expect("texts are far shorter than the cipher's limit");
+    let sealed = XChaCha20Poly1305::new(key)
+        .encrypt(&nonce, payload)
+        .expect("texts are far shorter than the cipher's limit");
     [nonce.as_slice(), &sealed].concat()
 }
 
@@ -95,9 +120,7 @@ fn open(key: &Key, associated_data: &[u8], sealed: &[u8]) -> Result<Vec<u8>, Per
 ///
 /// To rotate: add the new key at the end everywhere, then move it to the front everywhere; the data keys are
 /// wrapped anew in the background, and once that is done the old one can go.
-pub struct MasterKeys(Vec<(MasterKeyId, Key)>);
-
-pub(super) type MasterKeyId = [u8; MASTER_KEY_ID_BYTES];
+pub struct MasterKeys(Vec<(KeyId, Key)>);
 
 /// Why master keys were refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -119,11 +142,10 @@ impl fmt::Debug for MasterKeys {
 impl MasterKeys {
     /// Each is 32 bytes as hexadecimal digits.
     pub fn new(keys: &[Secret]) -> Result<Self, MasterKeyError> {
-        let mut parsed: Vec<(MasterKeyId, Key)> = Vec::with_capacity(keys.len());
+        let mut parsed: Vec<(KeyId, Key)> = Vec::with_capacity(keys.len());
         for key in keys {
             let key = parse(key.expose()).ok_or(MasterKeyError::Malformed)?;
-            let digest = Sha256::digest(key);
-            let id: MasterKeyId = std::array::from_fn(|i| digest[i]);
+            let id = key_id(&key);
             if parsed.iter().any(|(known, _)| *known == id) {
                 return Err(MasterKeyError::Twice);
             }
@@ -133,7 +155,7 @@ impl MasterKeys {
     }
 
     /// Names the key that wraps.
-    pub(super) fn current(&self) -> MasterKeyId {
+    pub(super) fn current(&self) -> KeyId {
         self.0[0].0
     }
 
@@ -188,14 +210,18 @@ mod tests {
     fn what_is_sealed_can_be_opened_where_it_belongs_and_nowhere_else() {
         let key = DataKey::generate();
         let sealed = key.seal(order(1), Field::Contact, b"12 Ring Road");
-        assert_eq!(key.open(order(1), Field::Contact, &sealed).unwrap(), b"12 Ring Road");
-        for (other, id, field) in [
-            (&key, order(2), Field::Contact),
-            (&key, order(1), Field::CancellationNote),
-            (&DataKey::generate(), order(1), Field::Contact),
-        ] {
-            assert!(matches!(other.open(id, field, &sealed), Err(PersonalDataError::Tampered)));
+        let opened = key.open(order(1), Field::Contact, &sealed).unwrap();
+        assert_eq!(opened.as_deref(), Some(&b"12 Ring Road"[..]));
+        for (id, field) in [(order(2), Field::Contact), (order(1), Field::CancellationNote)] {
+            assert!(matches!(key.open(id, field, &sealed), Err(PersonalDataError::Tampered)));
         }
+    }
+
+    #[test]
+    fn what_was_sealed_under_a_deleted_key_stays_closed_and_is_no_error() {
+        let sealed = DataKey::generate().seal(order(1), Field::Contact, b"12 Ring Road");
+        let opened = DataKey::generate().open(order(1), Field::Contact, &sealed).unwrap();
+        assert_eq!(opened, None);
     }
 
     #[test]
@@ -211,7 +237,9 @@ mod tests {
     fn damaged_texts_are_refused() {
         let key = DataKey::generate();
         let whole = key.seal(order(1), Field::Contact, b"Ring Road").0;
-        for damaged in ["", "x", "%%%", "AQ", &whole[..whole.len() - 2], &whole.replace(&whole[40..44], "AAAA")] {
+        for damaged in
+            ["", "x", "%%%", "AQ", &whole[..whole.len() - 2], &format!("{}AAAA", &whole[..whole.len() - 4])]
+        {
             let damaged = SealedText(damaged.to_owned());
             assert!(key.open(order(1), Field::Contact, &damaged).is_err());
         }
@@ -240,7 +268,11 @@ mod tests {
     fn malformed_missing_or_repeated_master_keys_are_refused_and_none_is_shown() {
         assert_eq!(MasterKeys::new(&[]).unwrap_err(), MasterKeyError::None);
         for wrong in ["", "abc", &"x".repeat(64), &"+".repeat(64), &"a".repeat(66), &"é".repeat(32)] {
-            assert_eq!(MasterKeys::new(&[Secret::new(wrong)]).unwrap_err(), MasterKeyError::Malformed, "{wrong}");
+            assert_eq!(
+                MasterKeys::new(&[Secret::new(wrong)]).unwrap_err(),
+                MasterKeyError::Malformed,
+                "{wrong}"
+            );
         }
         assert_eq!(MasterKeys::new(&[master('a'), master('A')]).unwrap_err(), MasterKeyError::Twice);
         assert!(!format!("{:?} {:?}", MasterKeys::new(&[master('a')]), DataKey::generate()).contains("aaaa"));

@@ -2,21 +2,28 @@
 
 use chrono::{DateTime, Utc};
 
+use crate::domain::SealedText;
 use crate::domain::money::Money;
 use crate::domain::values::{CustomerId, OrderId, PaymentToken, Quantity, ReasonCode, Sku};
-use crate::domain::SealedText;
 
 #[derive(Clone, Debug)]
 pub enum OrderCommand {
     Place(Box<PlaceOrder>),
     /// Somebody wants it cancelled. `note` is what they wrote beside the reason.
-    RequestCancellation { reason: ReasonCode, note: Option<SealedText> },
+    RequestCancellation {
+        reason: ReasonCode,
+        note: Option<SealedText>,
+    },
     /// The checkout saga is done.
     Confirm,
     /// The checkout saga failed and has undone everything.
-    Reject { reason: ReasonCode },
+    Reject {
+        reason: ReasonCode,
+    },
     /// A saga has undone everything on request.
-    CompleteCancellation { reason: ReasonCode },
+    CompleteCancellation {
+        reason: ReasonCode,
+    },
     Ship,
     Deliver,
 }

@@ -51,7 +51,13 @@ fn place(order: PlaceOrder) -> OrderCommand {
 
 fn line(sku: &str, quantity: i64, unit_price: Money, line_total: Money) -> OrderLine {
     let name = format!("The {sku}");
-    OrderLine { sku: Sku::parse(sku).unwrap(), name, quantity: Quantity::new(quantity).unwrap(), unit_price, line_total }
+    OrderLine {
+        sku: Sku::parse(sku).unwrap(),
+        name,
+        quantity: Quantity::new(quantity).unwrap(),
+        unit_price,
+        line_total,
+    }
 }
 
 fn placed() -> OrderEvent {
@@ -139,7 +145,11 @@ fn what_the_catalogue_does_not_sell_is_refused_by_its_line() {
 fn all_lines_are_priced_in_one_currency() {
     let mixed = order(vec![sold("A", 1, eur(1)), sold("B", 1, eur(1)), sold("C", 1, money(1, "USD"))]);
     let (first, found) = (Currency::parse("EUR").unwrap(), Currency::parse("USD").unwrap());
-    given::<Order>([]).when(place(mixed)).then_rejected(OrderError::MixedCurrencies { line: 2, first, found });
+    given::<Order>([]).when(place(mixed)).then_rejected(OrderError::MixedCurrencies {
+        line: 2,
+        first,
+        found,
+    });
 }
 
 #[test]
@@ -217,7 +227,11 @@ fn a_confirmation_after_a_cancellation_request_hands_the_request_to_the_cancella
 fn a_note_stays_with_the_request_that_it_was_written_for() {
     let note = Some(SealedText("note".into()));
     let reason = code("CHANGED_MIND");
-    let with_note = OrderEvent::OrderCancellationRequested { reason: reason.clone(), note: note.clone(), while_pending: true };
+    let with_note = OrderEvent::OrderCancellationRequested {
+        reason: reason.clone(),
+        note: note.clone(),
+        while_pending: true,
+    };
     given::<Order>([placed()])
         .when(OrderCommand::RequestCancellation { reason, note })
         .then([with_note])
@@ -230,7 +244,8 @@ fn every_saga_request_is_answered_with_the_true_outcome_however_late_or_often_it
     let confirmed = || Outcome::Confirmed {};
     let was_rejected = || Outcome::Rejected { reason: code("OUT_OF_STOCK") };
     let was_cancelled = || Outcome::Cancelled { reason: code("CHANGED_MIND") };
-    let histories: [(Vec<OrderEvent>, fn() -> OrderCommand, Outcome); 12] = [
+    type Case = (Vec<OrderEvent>, fn() -> OrderCommand, Outcome);
+    let histories: [Case; 12] = [
         (vec![placed(), CONFIRMED], || OrderCommand::Confirm, confirmed()),
         (vec![placed(), CONFIRMED, requested(false)], || OrderCommand::Confirm, confirmed()),
         (vec![placed(), CONFIRMED, SHIPPED], || OrderCommand::Confirm, confirmed()),
@@ -301,7 +316,9 @@ fn a_confirmed_order_is_shipped_and_then_delivered_once_each() {
         .then([DELIVERED])
         .when(OrderCommand::Deliver)
         .then_rejected(OrderError::AlreadyDelivered);
-    given::<Order>([placed(), CONFIRMED, SHIPPED]).when(OrderCommand::Ship).then_rejected(OrderError::AlreadyShipped);
+    given::<Order>([placed(), CONFIRMED, SHIPPED])
+        .when(OrderCommand::Ship)
+        .then_rejected(OrderError::AlreadyShipped);
 }
 
 #[test]
@@ -309,9 +326,17 @@ fn an_order_is_not_shipped_or_delivered_before_its_time_or_after_its_end() {
     for (history, ship, deliver) in [
         (vec![], OrderError::NotFound, OrderError::NotFound),
         (vec![placed()], OrderError::NotConfirmed, OrderError::NotShipped),
-        (vec![placed(), CONFIRMED, requested(false)], OrderError::CancellationUnderWay, OrderError::NotShipped),
+        (
+            vec![placed(), CONFIRMED, requested(false)],
+            OrderError::CancellationUnderWay,
+            OrderError::NotShipped,
+        ),
         (vec![placed(), rejected()], OrderError::AlreadyRejected, OrderError::AlreadyRejected),
-        (vec![placed(), requested(true), cancelled()], OrderError::AlreadyCancelled, OrderError::AlreadyCancelled),
+        (
+            vec![placed(), requested(true), cancelled()],
+            OrderError::AlreadyCancelled,
+            OrderError::AlreadyCancelled,
+        ),
     ] {
         given::<Order>(history.clone()).when(OrderCommand::Ship).then_rejected(ship);
         given::<Order>(history).when(OrderCommand::Deliver).then_rejected(deliver);
@@ -406,7 +431,8 @@ proptest! {
 
 fn every_event() -> Vec<OrderEvent> {
     let OrderEvent::OrderPlaced(guest) = placed() else { unreachable!("it is") };
-    let customer = OrderPlaced { customer_id: CustomerId::parse("c-1"), payment_token: None, ..guest.clone() };
+    let customer =
+        OrderPlaced { customer_id: CustomerId::parse("c-1"), payment_token: None, ..guest.clone() };
     vec![
         OrderEvent::OrderPlaced(guest),
         OrderEvent::OrderPlaced(customer),

@@ -1,7 +1,7 @@
 //! Tells the sagas of an order what happened. One message may concern its checkout, its cancellation or both, and
 //! a checkout that has completed may start the cancellation: all of that is one command, decided all or nothing.
 
-use chrono::Utc;
+use chrono::{SubsecRound, Utc};
 use eventsourcing::{
     CommandContext, CommandProcessor, Committed, Decider, ExecuteError, Halt, Operation, StreamId, View,
 };
@@ -145,6 +145,8 @@ impl Sagas {
     }
 
     fn command(&self, input: Input) -> Command {
-        Command { at: Utc::now(), policy: self.policy, input }
+        // No finer than PostgreSQL keeps it, so that events and tables name the same moment.
+        let at = Utc::now().trunc_subsecs(6);
+        Command { at, policy: self.policy, input }
     }
 }

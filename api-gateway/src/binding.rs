@@ -132,8 +132,12 @@ fn binding(rpc: &MethodDescriptor, rule: &DynamicMessage, role: Role) -> Result<
         .iter()
         .map(|variable| {
             resolve(&input, &variable.field)
-                .filter(|path| path.last().is_some_and(|field| !field.is_list() && json::expected(field).is_some()))
-                .ok_or_else(|| format!("{label}: {{{}}} names no single field of {}", variable.field, input.name()))
+                .filter(|path| {
+                    path.last().is_some_and(|field| !field.is_list() && json::expected(field).is_some())
+                })
+                .ok_or_else(|| {
+                    format!("{label}: {{{}}} names no single field of {}", variable.field, input.name())
+                })
         })
         .collect::<Result<Vec<_>, _>>()?;
     let body = body_rule(rule, &input)?;
@@ -183,7 +187,9 @@ fn pattern(rule: &DynamicMessage) -> Result<(Method, String), String> {
     let kind = text(&custom, "kind");
     let method = Method::from_bytes(kind.as_bytes()).map_err(|_| format!("{kind} is no HTTP method"))?;
     match method {
-        Method::HEAD | Method::OPTIONS | Method::CONNECT | Method::TRACE => Err(format!("{kind} is not for RPCs")),
+        Method::HEAD | Method::OPTIONS | Method::CONNECT | Method::TRACE => {
+            Err(format!("{kind} is not for RPCs"))
+        }
         _ => Ok((method, text(&custom, "path"))),
     }
 }
@@ -194,7 +200,9 @@ fn body_rule(rule: &DynamicMessage, input: &MessageDescriptor) -> Result<BodyRul
         "*" => Ok(BodyRule::Whole),
         name => {
             let field = input.get_field_by_name(name);
-            field.map(BodyRule::Field).ok_or_else(|| format!("the body names no field of {}: {name}", input.name()))
+            field
+                .map(BodyRule::Field)
+                .ok_or_else(|| format!("the body names no field of {}: {name}", input.name()))
         }
     }
 }
@@ -244,10 +252,11 @@ fn response_etag(output: &MessageDescriptor) -> Option<FieldPath> {
     if let Some(etag) = single_string(output, "etag") {
         return Some(vec![etag]);
     }
-    let mut resources = output.fields().filter(|field| !field.is_list() && !field.is_map()).filter_map(|field| {
-        let etag = single_string(field.kind().as_message()?, "etag")?;
-        Some(vec![field, etag])
-    });
+    let mut resources =
+        output.fields().filter(|field| !field.is_list() && !field.is_map()).filter_map(|field| {
+            let etag = single_string(field.kind().as_message()?, "etag")?;
+            Some(vec![field, etag])
+        });
     let only = resources.next()?;
     resources.next().is_none().then_some(only)
 }

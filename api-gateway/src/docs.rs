@@ -19,9 +19,18 @@ pub fn routes(document: &Value) -> Router {
     let document = Bytes::from(document.to_string());
     Router::new()
         .route("/openapi.json", get(async move || asset("application/json", document)))
-        .route("/docs", get(async || asset("text/html; charset=utf-8", include_bytes!("docs/page.html").as_slice())))
-        .route("/docs/page.css", get(async || asset("text/css; charset=utf-8", include_bytes!("docs/page.css").as_slice())))
-        .route("/docs/page.js", get(async || asset("text/javascript; charset=utf-8", include_bytes!("docs/page.js").as_slice())))
+        .route(
+            "/docs",
+            get(async || asset("text/html; charset=utf-8", include_bytes!("docs/page.html").as_slice())),
+        )
+        .route(
+            "/docs/page.css",
+            get(async || asset("text/css; charset=utf-8", include_bytes!("docs/page.css").as_slice())),
+        )
+        .route(
+            "/docs/page.js",
+            get(async || asset("text/javascript; charset=utf-8", include_bytes!("docs/page.js").as_slice())),
+        )
 }
 
 fn asset(kind: &'static str, content: impl Into<Bytes>) -> impl IntoResponse {

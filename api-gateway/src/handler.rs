@@ -66,12 +66,17 @@ pub fn routes(
     let mut tree = RouteTree::default();
     for binding in bindings {
         let rpc = binding.rpc.full_name().to_owned();
-        let Some(backend) = backends.get(binding.service()) else { return Err(GatewayError::NoBackend { rpc }) };
+        let Some(backend) = backends.get(binding.service()) else {
+            return Err(GatewayError::NoBackend { rpc });
+        };
         let (method, template) = (binding.method.clone(), binding.template.clone());
         let route = format!("{method} {}", binding.label);
-        tree.insert(method, &template, Route { binding: Arc::new(binding), backend: backend.clone() }).map_err(|other: &Route| {
-            GatewayError::RouteCollision { first: other.binding.rpc.full_name().to_owned(), second: rpc, route }
-        })?;
+        tree.insert(method, &template, Route { binding: Arc::new(binding), backend: backend.clone() })
+            .map_err(|other: &Route| GatewayError::RouteCollision {
+                first: other.binding.rpc.full_name().to_owned(),
+                second: rpc,
+                route,
+            })?;
     }
     Ok(tree)
 }
@@ -100,7 +105,9 @@ pub async fn serve(State(rest): State<Arc<Rest>>, request: Request) -> Response 
         Found::Route(route) if head && route.binding.is_stream() => {
             (Some(&route.binding.label), Err(wrong_method(&[&Method::GET])))
         }
-        Found::Route(route) => (Some(&route.binding.label), rest.answer(route, &parts, body, &request_id).await),
+        Found::Route(route) => {
+            (Some(&route.binding.label), rest.answer(route, &parts, body, &request_id).await)
+        }
         Found::WrongMethod(methods) => (None, Err(wrong_method(&methods))),
         Found::Nothing => (None, Err(Problem::new(StatusCode::NOT_FOUND, "there is no such route"))),
     };
@@ -132,7 +139,8 @@ fn wrong_method(methods: &[&Method]) -> Problem {
 fn shed(limit: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Problem> {
     Arc::clone(limit).try_acquire_owned().map_err(|_| {
         metrics::counter!(names::HTTP_SHED).increment(1);
-        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too many requests at once").retry_after(DEFAULT_RETRY_AFTER)
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too many requests at once")
+            .retry_after(DEFAULT_RETRY_AFTER)
     })
 }
 
@@ -147,7 +155,10 @@ impl Rest {
         let binding = &route.binding;
         let deadline = Instant::now() + self.request_timeout;
         if binding.is_stream() && !accepts_events(&parts.headers) {
-            return Err(Problem::new(StatusCode::NOT_ACCEPTABLE, "this route answers with text/event-stream"));
+            return Err(Problem::new(
+                StatusCode::NOT_ACCEPTABLE,
+                "this route answers with text/event-stream",
+            ));
         }
         let permit = shed(&self.in_flight)?;
         let body = self.body(binding, &parts.headers, body, deadline).await?;
@@ -246,7 +257,9 @@ fn respond(
 ) -> Result<Response, Problem> {
     let etag = entity_tag(binding, message);
     let unchanged = binding.method.is_safe()
-        && etag.as_ref().is_some_and(|etag| request.get_all(IF_NONE_MATCH).iter().any(|tags| has_tag(tags, etag)));
+        && etag
+            .as_ref()
+            .is_some_and(|etag| request.get_all(IF_NONE_MATCH).iter().any(|tags| has_tag(tags, etag)));
     let mut response = if unchanged {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
@@ -294,7 +307,8 @@ fn is_json(headers: &HeaderMap) -> bool {
     let Some(kind) = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()) else { return false };
     let mut pieces = kind.split(';').map(str::trim);
     let json = pieces.next().is_some_and(|essence| essence.eq_ignore_ascii_case("application/json"));
-    let mut charsets = pieces.filter_map(|piece| piece.split_once('=').filter(|(name, _)| name.eq_ignore_ascii_case("charset")));
+    let mut charsets = pieces
+        .filter_map(|piece| piece.split_once('=').filter(|(name, _)| name.eq_ignore_ascii_case("charset")));
     json && charsets.all(|(_, charset)| charset.trim_matches('"').eq_ignore_ascii_case("utf-8"))
 }
 
@@ -314,7 +328,8 @@ mod tests {
     #[test]
     fn entity_tags_are_compared_weakly_on_reads() {
         let etag = HeaderValue::from_static("\"7\"");
-        for (tags, same) in [("\"7\"", true), ("W/\"7\"", true), ("\"6\", \"7\"", true), ("*", true), ("\"77\"", false)]
+        for (tags, same) in
+            [("\"7\"", true), ("W/\"7\"", true), ("\"6\", \"7\"", true), ("*", true), ("\"77\"", false)]
         {
             assert_eq!(has_tag(&HeaderValue::from_static(tags), &etag), same, "{tags}");
         }

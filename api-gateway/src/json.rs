@@ -4,16 +4,16 @@
 //! that exists; fields with presence (messages, `optional`, oneof members) are written when set.
 
 use prost_reflect::{
-    Cardinality, DeserializeOptions, DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, ReflectMessage,
-    SerializeOptions, Value,
+    Cardinality, DeserializeOptions, DynamicMessage, FieldDescriptor, Kind, MessageDescriptor,
+    ReflectMessage, SerializeOptions, Value,
 };
 use serde_json::value::RawValue;
 
 use crate::problem::Violation;
 
-/// Objects and arrays inside each other beyond this depth are refused. Below the 100 levels at which prost
-/// stops decoding, also when each level of JSON is a map entry with a message in it.
-pub const MAX_JSON_DEPTH: usize = 48;
+/// Objects and arrays inside each other beyond this depth are refused. A service decodes at most 100 levels of
+/// messages, and one level of a `google.protobuf.Struct` takes three of them.
+pub const MAX_JSON_DEPTH: usize = 32;
 
 const WRITE: SerializeOptions = SerializeOptions::new().skip_default_fields(false);
 const READ: DeserializeOptions = DeserializeOptions::new();
@@ -56,7 +56,9 @@ pub fn parse_text(field: &FieldDescriptor, text: &str) -> Result<Value, String> 
             Ok(number) => number.into(),
             Err(_) => text.into(),
         },
-        (Kind::Message(mask), _) if mask.full_name() == "google.protobuf.FieldMask" => camel_case(text).into(),
+        (Kind::Message(mask), _) if mask.full_name() == "google.protobuf.FieldMask" => {
+            camel_case(text).into()
+        }
         _ => text.into(),
     };
     let json = if field.is_list() { serde_json::Value::Array(vec![json]) } else { json };
@@ -74,7 +76,10 @@ pub fn parse_text(field: &FieldDescriptor, text: &str) -> Result<Value, String> 
 ///
 /// # Errors
 /// When the service sent a message that has no JSON form, such as a timestamp out of range.
-pub fn encode(message: &DynamicMessage, field: Option<&FieldDescriptor>) -> Result<Vec<u8>, serde_json::Error> {
+pub fn encode(
+    message: &DynamicMessage,
+    field: Option<&FieldDescriptor>,
+) -> Result<Vec<u8>, serde_json::Error> {
     let Some(field) = field else {
         let mut serializer = serde_json::Serializer::new(Vec::with_capacity(512));
         message.serialize_with_options(&mut serializer, &WRITE)?;
@@ -109,12 +114,16 @@ fn violation(path: &str, error: &serde_json::Error) -> Violation {
     let path = path.trim_start_matches('.');
     let text = error.to_string();
     let rule = text.split(" at line ").next().unwrap_or_default();
-    // The deserializer stands at the object when it finds a name that the object does not have.
-    match rule.strip_prefix("unrecognized field name '").and_then(|rest| rest.strip_suffix('\'')) {
-        Some(name) if path.is_empty() => Violation::new(name, "there is no such field"),
-        Some(name) => Violation::new(format!("{path}.{name}"), "there is no such field"),
-        None => Violation::new(path, rule),
+    let named = |prefix| rule.strip_prefix(prefix).and_then(|rest: &str| rest.strip_suffix('\''));
+    // In these two cases the deserializer stands at the object around the field.
+    let inside = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+    if let Some(name) = named("unrecognized field name '") {
+        return Violation::new(inside(name), "there is no such field");
     }
+    if let Some(oneof) = named("multiple fields provided for oneof '") {
+        return Violation::new(inside(oneof), "only one member may be given");
+    }
+    Violation::new(path, rule)
 }
 
 fn syntax(error: &serde_json::Error) -> Violation {
@@ -194,7 +203,8 @@ pub fn expected(field: &FieldDescriptor) -> Option<String> {
 pub fn is_wrapper(full_name: &str) -> bool {
     full_name.strip_prefix("google.protobuf.").is_some_and(|name| {
         let wrapped = name.strip_suffix("Value").unwrap_or_default();
-        ["Double", "Float", "Int64", "UInt64", "Int32", "UInt32", "Bool", "String", "Bytes"].contains(&wrapped)
+        ["Double", "Float", "Int64", "UInt64", "Int32", "UInt32", "Bool", "String", "Bytes"]
+            .contains(&wrapped)
     })
 }
 

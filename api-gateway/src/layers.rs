@@ -11,8 +11,8 @@ use axum::extract::{MatchedPath, Request};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use http::header::{
-    AUTHORIZATION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, COOKIE, ETAG, IF_MATCH, IF_NONE_MATCH, REFERRER_POLICY,
-    RETRY_AFTER, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    AUTHORIZATION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, COOKIE, ETAG, IF_MATCH, IF_NONE_MATCH,
+    REFERRER_POLICY, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 use tower_http::catch_panic::CatchPanicLayer;
@@ -88,7 +88,8 @@ pub fn wrap(router: axum::Router, options: &Options) -> Result<axum::Router, Gat
 /// A compressed answer is another representation and would need another strong entity tag, so answers with
 /// one, which are single resources and small, stay as they are.
 fn compressible() -> impl Predicate {
-    let no_etag = |_: StatusCode, _: Version, headers: &HeaderMap, _: &Extensions| !headers.contains_key(ETAG);
+    let no_etag =
+        |_: StatusCode, _: Version, headers: &HeaderMap, _: &Extensions| !headers.contains_key(ETAG);
     SizeAbove::new(COMPRESS_ABOVE).and(NotForContentType::SSE).and(no_etag)
 }
 
@@ -183,7 +184,8 @@ fn request_id(headers: &HeaderMap) -> Arc<str> {
 /// A trace that begins with this request.
 fn new_trace() -> HeaderValue {
     let (trace, span) = (Uuid::new_v4().as_u128(), Uuid::new_v4().as_u64_pair().0);
-    HeaderValue::try_from(format!("00-{trace:032x}-{span:016x}-01")).expect("hexadecimal digits are valid in a header")
+    HeaderValue::try_from(format!("00-{trace:032x}-{span:016x}-01"))
+        .expect("hexadecimal digits are valid in a header")
 }
 
 fn trace_id(traceparent: &HeaderValue) -> &str {
@@ -224,7 +226,9 @@ mod tests {
     #[test]
     fn an_origin_has_a_scheme_and_a_host_and_nothing_else() {
         assert!(parse_origin("https://shop.example:8443").is_ok());
-        for refused in ["*", "shop.example", "https://shop.example/", "ftp://x", "https://", "https://*.example"] {
+        for refused in
+            ["*", "shop.example", "https://shop.example/", "ftp://x", "https://", "https://*.example"]
+        {
             assert!(parse_origin(refused).is_err(), "{refused}");
         }
     }

@@ -82,12 +82,14 @@ impl Paths {
             operation["summary"] = first_sentence(&comment).into();
             operation["description"] = comment.into();
         }
-        if binding.rpc.method_descriptor_proto().options.as_ref().is_some_and(|options| options.deprecated()) {
+        if binding.rpc.method_descriptor_proto().options.as_ref().is_some_and(|options| options.deprecated())
+        {
             operation["deprecated"] = true.into();
         }
         if let Some(schema) = body_schema(binding, schemas) {
             let required = matches!(binding.body, BodyRule::Field(_));
-            operation["requestBody"] = json!({"required": required, "content": {"application/json": {"schema": schema}}});
+            operation["requestBody"] =
+                json!({"required": required, "content": {"application/json": {"schema": schema}}});
         }
         operation
     }
@@ -114,9 +116,11 @@ fn first_sentence(comment: &str) -> String {
 /// A parameter name for each wildcard of the template: the variable's own, numbered when it has several.
 fn wildcard_names(binding: &Binding) -> Vec<String> {
     let template = &binding.template;
-    let covers = |variable: &Variable, at: usize| variable.start <= at && variable.end.is_none_or(|end| at < end);
-    let wildcards: Vec<usize> =
-        (0..template.segments.len()).filter(|at| !matches!(template.segments[*at], Segment::Literal(_))).collect();
+    let covers =
+        |variable: &Variable, at: usize| variable.start <= at && variable.end.is_none_or(|end| at < end);
+    let wildcards: Vec<usize> = (0..template.segments.len())
+        .filter(|at| !matches!(template.segments[*at], Segment::Literal(_)))
+        .collect();
     wildcards
         .iter()
         .enumerate()
@@ -153,8 +157,10 @@ fn written(binding: &Binding, names: &[String]) -> String {
 fn parameters(binding: &Binding, names: &[String], schemas: &mut Schemas) -> Vec<Value> {
     let mut parameters = Vec::new();
     for (name, own) in names.iter().zip(wildcard_names(binding)) {
-        let variable = binding.template.variables.iter().zip(&binding.variables).find(|(known, _)| known.field == own);
-        let mut parameter = json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}});
+        let variable =
+            binding.template.variables.iter().zip(&binding.variables).find(|(known, _)| known.field == own);
+        let mut parameter =
+            json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}});
         if let Some((_, fields)) = variable {
             parameter = described(parameter, fields, schemas);
         }
@@ -164,14 +170,32 @@ fn parameters(binding: &Binding, names: &[String], schemas: &mut Schemas) -> Vec
         query_parameters(binding, &binding.input, &mut Vec::new(), schemas, &mut parameters);
     }
     for (there, name, about) in [
-        (binding.request_id.is_some(), "Idempotency-Key", "The field requestId: a repetition with the same key and the same request gets the first answer."),
-        (binding.if_match.is_some(), "If-Match", "The field etag: refused with 412 when the resource has changed since."),
-        (binding.etag.is_some() && binding.method.is_safe(), "If-None-Match", "Answered with 304 when the resource still has this entity tag."),
-        (binding.min_position.is_some(), "X-Min-Position", "The field minPosition: waits until the answer includes what led to this position."),
+        (
+            binding.request_id.is_some(),
+            "Idempotency-Key",
+            "The field requestId: a repetition with the same key and the same request gets the first answer.",
+        ),
+        (
+            binding.if_match.is_some(),
+            "If-Match",
+            "The field etag: refused with 412 when the resource has changed since.",
+        ),
+        (
+            binding.etag.is_some() && binding.method.is_safe(),
+            "If-None-Match",
+            "Answered with 304 when the resource still has this entity tag.",
+        ),
+        (
+            binding.min_position.is_some(),
+            "X-Min-Position",
+            "The field minPosition: waits until the answer includes what led to this position.",
+        ),
         (binding.resume_after.is_some(), "Last-Event-ID", "Continues after the event with this id."),
     ] {
         if there {
-            parameters.push(json!({"name": name, "in": "header", "description": about, "schema": {"type": "string"}}));
+            parameters.push(
+                json!({"name": name, "in": "header", "description": about, "schema": {"type": "string"}}),
+            );
         }
     }
     parameters
@@ -249,8 +273,16 @@ fn responses(binding: &Binding, schemas: &mut Schemas) -> Value {
         let mut headers = Map::new();
         for (there, name, about) in [
             (binding.etag.is_some(), "ETag", "Entity tag of the resource."),
-            (binding.method != Method::GET, "X-Position", "The position that this change reached, for X-Min-Position."),
-            (binding.request_id.is_some(), "Idempotency-Replayed", "true when this is the stored answer of an earlier request."),
+            (
+                binding.method != Method::GET,
+                "X-Position",
+                "The position that this change reached, for X-Min-Position.",
+            ),
+            (
+                binding.request_id.is_some(),
+                "Idempotency-Replayed",
+                "true when this is the stored answer of an earlier request.",
+            ),
         ] {
             if there {
                 headers.insert(name.to_owned(), json!({"description": about, "schema": {"type": "string"}}));

@@ -211,7 +211,11 @@ impl Filling<'_> {
 
     fn min_position(&mut self, field: &FieldDescriptor, text: &str) {
         if !field.is_list() {
-            return self.agree(&vec![field.clone()], Value::String(text.to_owned()), "the header X-Min-Position");
+            return self.agree(
+                &vec![field.clone()],
+                Value::String(text.to_owned()),
+                "the header X-Min-Position",
+            );
         }
         let positions: Vec<Value> = text.split(',').map(|one| Value::String(one.trim().to_owned())).collect();
         if positions.len() > MAX_MIN_POSITIONS {

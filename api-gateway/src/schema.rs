@@ -5,8 +5,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use prost_reflect::{
-    DescriptorPool, EnumDescriptor, FieldDescriptor, FileDescriptor, Kind, MessageDescriptor, MethodDescriptor,
-    ServiceDescriptor,
+    DescriptorPool, EnumDescriptor, FieldDescriptor, FileDescriptor, Kind, MessageDescriptor,
+    MethodDescriptor, ServiceDescriptor,
 };
 use serde_json::{Map, Value, json};
 
@@ -49,7 +49,8 @@ impl Comments {
 }
 
 fn tidy(comment: &str) -> String {
-    let lines: Vec<&str> = comment.lines().map(|line| line.strip_prefix(' ').unwrap_or(line).trim_end()).collect();
+    let lines: Vec<&str> =
+        comment.lines().map(|line| line.strip_prefix(' ').unwrap_or(line).trim_end()).collect();
     lines.join("\n").trim().to_owned()
 }
 
@@ -99,7 +100,9 @@ impl Schemas {
             Kind::Int64 | Kind::Sint64 | Kind::Sfixed64 => {
                 json!({"type": "string", "format": "int64", "pattern": "^-?[0-9]+$"})
             }
-            Kind::Uint64 | Kind::Fixed64 => json!({"type": "string", "format": "uint64", "pattern": "^[0-9]+$"}),
+            Kind::Uint64 | Kind::Fixed64 => {
+                json!({"type": "string", "format": "uint64", "pattern": "^[0-9]+$"})
+            }
             Kind::Bool => json!({"type": "boolean"}),
             Kind::String => json!({"type": "string"}),
             Kind::Bytes => json!({"type": "string", "contentEncoding": "base64"}),
@@ -168,14 +171,20 @@ impl Schemas {
         let name = message.full_name().strip_prefix("google.protobuf.")?;
         Some(match name {
             "Timestamp" => json!({"type": "string", "format": "date-time"}),
-            "Duration" => json!({"type": "string", "pattern": "^-?[0-9]+(\\.[0-9]+)?s$", "examples": ["1.5s"]}),
+            "Duration" => {
+                json!({"type": "string", "pattern": "^-?[0-9]+(\\.[0-9]+)?s$", "examples": ["1.5s"]})
+            }
             "FieldMask" => json!({"type": "string", "examples": ["title,price.minorUnits"]}),
             "Struct" => json!({"type": "object"}),
             "Value" => json!({}),
             "ListValue" => json!({"type": "array", "items": {}}),
             "Empty" => json!({"type": "object", "maxProperties": 0}),
-            "Any" => json!({"type": "object", "required": ["@type"], "properties": {"@type": {"type": "string"}}}),
-            _ if json::is_wrapper(message.full_name()) => self.kind(&message.get_field_by_name("value")?.kind()),
+            "Any" => {
+                json!({"type": "object", "required": ["@type"], "properties": {"@type": {"type": "string"}}})
+            }
+            _ if json::is_wrapper(message.full_name()) => {
+                self.kind(&message.get_field_by_name("value")?.kind())
+            }
             _ => return None,
         })
     }

@@ -66,7 +66,8 @@ fn events(source: Source) -> impl Stream<Item = Result<Event, Infallible>> {
             Ok(Some(message)) => match event(&source.binding, &message) {
                 Ok(event) => (event, Some(source)),
                 Err(_) => {
-                    let problem = Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "an event has no JSON form");
+                    let problem =
+                        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "an event has no JSON form");
                     (error(problem, &source), None)
                 }
             },
@@ -83,7 +84,8 @@ fn error(problem: Problem, source: &Source) -> Event {
 
 fn event(binding: &Binding, message: &DynamicMessage) -> Result<Event, serde_json::Error> {
     let data = json::encode(message, binding.response_body.as_ref())?;
-    let set = binding.event_kind.as_ref().and_then(|kind| kind.fields().find(|field| message.has_field(field)));
+    let set =
+        binding.event_kind.as_ref().and_then(|kind| kind.fields().find(|field| message.has_field(field)));
     let name = set.as_ref().map_or(MESSAGE, |field| field.json_name());
     let event = Event::default().event(name).data(String::from_utf8_lossy(&data));
     let id = binding.event_id.as_ref().and_then(|field| json::plain_text(message, field));

@@ -282,7 +282,10 @@ mod tests {
     fn a_verb_is_told_from_a_value_that_has_a_colon() {
         let tree = tree(&[(&Method::GET, "/v1/orders/{id}"), (&Method::POST, "/v1/orders/{id}:cancel")]);
         let route = |method, path| tree.find(method, path);
-        assert_eq!(route(&Method::POST, "/v1/orders/7:cancel"), Found::Route(&"/v1/orders/{id}:cancel".into()));
+        assert_eq!(
+            route(&Method::POST, "/v1/orders/7:cancel"),
+            Found::Route(&"/v1/orders/{id}:cancel".into())
+        );
         assert_eq!(route(&Method::GET, "/v1/orders/a:b"), Found::Route(&"/v1/orders/{id}".into()));
         assert_eq!(route(&Method::GET, "/v1/orders/7:cancel"), Found::WrongMethod(vec![&Method::POST]));
         assert_eq!(captured("/v1/orders/{id}:cancel", "/v1/orders/a:b:cancel"), ["a:b"]);

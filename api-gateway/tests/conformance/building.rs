@@ -90,15 +90,22 @@ fn every_annotated_service_needs_a_backend_and_every_backend_a_service() {
     let stranger = vec![("no.Such".to_owned(), backend.clone())];
     let unknown = Gateway::build(Options::default(), &DESCRIPTORS, stranger, Lifecycle::default());
     assert!(matches!(unknown, Err(GatewayError::UnknownService(_))), "{unknown:?}");
-    let twice = vec![("conformance.v1.Echo".to_owned(), backend.clone()), ("conformance.v1.Echo".to_owned(), backend)];
+    let twice = vec![
+        ("conformance.v1.Echo".to_owned(), backend.clone()),
+        ("conformance.v1.Echo".to_owned(), backend),
+    ];
     let twice = Gateway::build(Options::default(), &DESCRIPTORS, twice, Lifecycle::default());
     assert!(matches!(twice, Err(GatewayError::TwoBackends(_))), "{twice:?}");
 }
 
 #[test]
 fn options_that_make_no_sense_are_refused() {
-    let with = |options| build(options, &DESCRIPTORS, &TestBackend::new(|_| Reply::Echo), Lifecycle::default());
-    assert!(matches!(with(Options { body_limit: 0, ..Options::default() }), Err(GatewayError::ZeroLimit("body_limit"))));
+    let with =
+        |options| build(options, &DESCRIPTORS, &TestBackend::new(|_| Reply::Echo), Lifecycle::default());
+    assert!(matches!(
+        with(Options { body_limit: 0, ..Options::default() }),
+        Err(GatewayError::ZeroLimit("body_limit"))
+    ));
     let everybody = Options { cors_origins: vec!["*".to_owned()], ..Options::default() };
     assert!(matches!(with(everybody), Err(GatewayError::Origin(_))));
 }

@@ -51,7 +51,8 @@ fn check_structure(document: &Value) {
         let parameters = operation["parameters"].as_array().unwrap();
         let in_path: BTreeSet<&str> =
             parameters.iter().filter(|p| p["in"] == "path").map(|p| p["name"].as_str().unwrap()).collect();
-        let braced: BTreeSet<&str> = path.split('{').skip(1).map(|rest| rest.split('}').next().unwrap()).collect();
+        let braced: BTreeSet<&str> =
+            path.split('{').skip(1).map(|rest| rest.split('}').next().unwrap()).collect();
         assert_eq!(in_path, braced, "{method} {path}");
         let keys: BTreeSet<(&str, &str)> =
             parameters.iter().map(|p| (p["in"].as_str().unwrap(), p["name"].as_str().unwrap())).collect();
@@ -73,22 +74,25 @@ async fn the_document_holds_together_and_has_every_route() {
     let mut routes: Vec<String> =
         operations(&document).into_iter().map(|(path, method, _)| format!("{method} {path}")).collect();
     routes.sort();
-    assert_eq!(routes, [
-        "delete /v1/things/{id}",
-        "get /v1/echo",
-        "get /v1/kinds/{flag}/{color}/{uint64}/{time}",
-        "get /v1/nested/{inner.name}/{inner.deeper.number}",
-        "get /v1/shops/{text}/files",
-        "get /v1/things/{id}",
-        "get /v1/things/{id}:watch",
-        "patch /v1/things/{id}",
-        "post /v1/echo",
-        "post /v1/echo/{text}:shout",
-        "post /v1/things",
-        "put /v1/echo/{text}",
-        "put /v1/inner",
-        "put /v1/texts",
-    ]);
+    assert_eq!(
+        routes,
+        [
+            "delete /v1/things/{id}",
+            "get /v1/echo",
+            "get /v1/kinds/{flag}/{color}/{uint64}/{time}",
+            "get /v1/nested/{inner.name}/{inner.deeper.number}",
+            "get /v1/shops/{text}/files",
+            "get /v1/things/{id}",
+            "get /v1/things/{id}:watch",
+            "patch /v1/things/{id}",
+            "post /v1/echo",
+            "post /v1/echo/{text}:shout",
+            "post /v1/things",
+            "put /v1/echo/{text}",
+            "put /v1/inner",
+            "put /v1/texts",
+        ]
+    );
 }
 
 #[tokio::test]
@@ -101,7 +105,10 @@ async fn comments_of_the_proto_files_are_descriptions() {
     assert_eq!(everything["properties"]["int32"]["description"], "A whole number.");
     let color = &document["components"]["schemas"]["conformance.v1.Color"];
     assert_eq!(color["description"], "A colour.\n\n`COLOR_RED`: Like blood.");
-    assert_eq!(document["tags"][0], json!({"name": "Echo", "description": "Answers with what it was asked."}));
+    assert_eq!(
+        document["tags"][0],
+        json!({"name": "Echo", "description": "Answers with what it was asked."})
+    );
 }
 
 #[tokio::test]
@@ -114,7 +121,11 @@ async fn schemas_are_those_of_canonical_json() {
         ("bytes", "contentEncoding", json!("base64")),
         ("color", "$ref", json!("#/components/schemas/conformance.v1.Color")),
         ("texts", "items", json!({"type": "string"})),
-        ("counts", "additionalProperties", json!({"type": "string", "format": "int64", "pattern": "^-?[0-9]+$"})),
+        (
+            "counts",
+            "additionalProperties",
+            json!({"type": "string", "format": "int64", "pattern": "^-?[0-9]+$"}),
+        ),
         ("time", "format", json!("date-time")),
         ("wrappedFlag", "type", json!("boolean")),
         ("itself", "$ref", json!("#/components/schemas/conformance.v1.Everything")),
@@ -147,7 +158,10 @@ async fn headers_and_events_are_documented() {
     assert_eq!(headers("/v1/things/{id}", "patch"), ["Idempotency-Key", "If-Match"]);
     assert_eq!(headers("/v1/things/{id}:watch", "get"), ["Last-Event-ID"]);
     let events = &document["paths"]["/v1/things/{id}:watch"]["get"]["responses"]["200"]["content"]["text/event-stream"];
-    assert_eq!(events["schema"]["contentSchema"]["$ref"], "#/components/schemas/conformance.v1.WatchThingReply");
+    assert_eq!(
+        events["schema"]["contentSchema"]["$ref"],
+        "#/components/schemas/conformance.v1.WatchThingReply"
+    );
 }
 
 #[tokio::test]
@@ -156,9 +170,15 @@ async fn the_page_is_served_whole_and_may_load_nothing_from_elsewhere() {
     let page = harness.get("/docs").await;
     assert_eq!(page.header("content-type"), "text/html; charset=utf-8");
     let policy = page.header("content-security-policy").to_owned();
-    assert!(policy.starts_with("default-src 'none'; script-src 'self'") && !policy.contains("unsafe"), "{policy}");
+    assert!(
+        policy.starts_with("default-src 'none'; script-src 'self'") && !policy.contains("unsafe"),
+        "{policy}"
+    );
     let html = String::from_utf8(page.body.to_vec()).unwrap();
-    assert!(html.contains("<html lang=\"en\">") && !html.contains("http:") && !html.contains("https:"), "{html}");
+    assert!(
+        html.contains("<html lang=\"en\">") && !html.contains("http:") && !html.contains("https:"),
+        "{html}"
+    );
     for (asset, kind) in [("/docs/page.js", "text/javascript"), ("/docs/page.css", "text/css")] {
         assert!(html.contains(asset));
         let answer = harness.get(asset).await;
@@ -175,7 +195,8 @@ fn the_gateway_takes_the_real_services_and_documents_all_their_routes() {
     let nobody = api_gateway::Backend::new(tower::service_fn(|_: http::Request<tonic::body::Body>| async {
         Err::<http::Response<tonic::body::Body>, _>(std::io::Error::other("nobody"))
     }));
-    let backends: Vec<_> = pool.services().map(|service| (service.full_name().to_owned(), nobody.clone())).collect();
+    let backends: Vec<_> =
+        pool.services().map(|service| (service.full_name().to_owned(), nobody.clone())).collect();
     let router = api_gateway::Gateway::build(
         api_gateway::Options::default(),
         contracts::FILE_DESCRIPTOR_SET,

@@ -9,7 +9,8 @@ use tonic_types::{ErrorDetails, StatusExt};
 use crate::support::{Answer, Harness, Reply, echo, request};
 
 async fn failing(code: Code, message: &'static str, details: ErrorDetails) -> Answer {
-    let harness = Harness::new(move |_| Reply::Status(Status::with_error_details(code, message, details.clone())));
+    let harness =
+        Harness::new(move |_| Reply::Status(Status::with_error_details(code, message, details.clone())));
     harness.get("/v1/things/7").await
 }
 
@@ -125,7 +126,7 @@ async fn an_unknown_path_is_404_and_a_known_path_with_another_method_is_405() {
         echo().get(path).await.problem(404);
     }
     for (method, path, allowed) in [
-        ("POST", "/v1/things/7", "DELETE, GET, HEAD"),
+        ("POST", "/v1/things/7", "DELETE, GET, PATCH, HEAD"),
         ("DELETE", "/v1/echo", "GET, POST, HEAD"),
         ("GET", "/v1/echo/a:shout", "POST"),
         ("POST", "/openapi.json", "GET, HEAD"),
@@ -140,7 +141,8 @@ async fn an_unknown_path_is_404_and_a_known_path_with_another_method_is_405() {
 
 #[tokio::test]
 async fn a_panic_is_a_problem_and_the_next_request_is_answered() {
-    let harness = Harness::new(|call| if call.request["text"] == "boom" { Reply::Panic } else { Reply::Echo });
+    let harness =
+        Harness::new(|call| if call.request["text"] == "boom" { Reply::Panic } else { Reply::Echo });
     let answer = harness.get("/v1/echo?text=boom").await;
     answer.problem(500);
     assert_ne!(answer.header("x-request-id"), "");

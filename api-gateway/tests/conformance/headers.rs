@@ -8,7 +8,9 @@ const JSON: (&str, &str) = ("content-type", "application/json");
 
 fn things() -> Harness {
     Harness::new(|call| match call.path.rsplit('/').next() {
-        Some("GetThing") => Reply::Message(json!({"id": call.request["id"], "etag": "7"}), vec![("x-position", "log:1:42")]),
+        Some("GetThing") => {
+            Reply::Message(json!({"id": call.request["id"], "etag": "7"}), vec![("x-position", "log:1:42")])
+        }
         _ => Reply::Message(json!({"thing": {"id": "a", "etag": "8"}}), vec![("x-position", "log:1:43")]),
     })
 }
@@ -27,10 +29,19 @@ async fn answer(method: &str, path: &str, headers: &[(&str, &str)], body: &str) 
 #[tokio::test]
 async fn the_idempotency_key_is_the_request_id() {
     for key in ["key-1", "\"key-1\""] {
-        assert_eq!(sent("POST", "/v1/things", &[JSON, ("idempotency-key", key)], "{}").await["requestId"], "key-1");
-        assert_eq!(sent("DELETE", "/v1/things/a", &[("idempotency-key", key)], "").await["requestId"], "key-1");
+        assert_eq!(
+            sent("POST", "/v1/things", &[JSON, ("idempotency-key", key)], "{}").await["requestId"],
+            "key-1"
+        );
+        assert_eq!(
+            sent("DELETE", "/v1/things/a", &[("idempotency-key", key)], "").await["requestId"],
+            "key-1"
+        );
         let body = r#"{"requestId": "key-1"}"#;
-        assert_eq!(sent("POST", "/v1/things", &[JSON, ("idempotency-key", key)], body).await["requestId"], "key-1");
+        assert_eq!(
+            sent("POST", "/v1/things", &[JSON, ("idempotency-key", key)], body).await["requestId"],
+            "key-1"
+        );
     }
 }
 
@@ -44,7 +55,10 @@ async fn another_request_id_beside_the_idempotency_key_is_refused() {
 #[tokio::test]
 async fn an_idempotency_key_has_at_most_255_characters_and_is_given_once() {
     let longest = "k".repeat(api_gateway::MAX_IDEMPOTENCY_KEY);
-    assert_eq!(sent("POST", "/v1/things", &[JSON, ("idempotency-key", &longest)], "{}").await["requestId"], longest);
+    assert_eq!(
+        sent("POST", "/v1/things", &[JSON, ("idempotency-key", &longest)], "{}").await["requestId"],
+        longest
+    );
     for key in [format!("{longest}k"), "\"open".to_owned(), "\"\"".to_owned()] {
         let refused = answer("POST", "/v1/things", &[JSON, ("idempotency-key", &key)], "{}").await;
         assert_eq!(refused.violations(), ["idempotency-key"]);
@@ -79,7 +93,9 @@ async fn the_etag_of_an_answer_is_a_header_at_the_top_or_in_its_only_resource() 
 async fn if_match_is_the_etag_of_the_request_or_of_the_resource_in_it() {
     for tag in ["\"7\"", "7"] {
         assert_eq!(sent("DELETE", "/v1/things/a", &[("if-match", tag)], "").await["etag"], "7");
-        let sent = sent("PATCH", "/v1/things/a?updateMask=value", &[JSON, ("if-match", tag)], r#"{"value": "v"}"#).await;
+        let sent =
+            sent("PATCH", "/v1/things/a?updateMask=value", &[JSON, ("if-match", tag)], r#"{"value": "v"}"#)
+                .await;
         assert_eq!(sent["thing"], json!({"id": "a", "etag": "7", "value": "v"}));
         assert_eq!(sent["updateMask"], "value");
     }
@@ -90,7 +106,10 @@ async fn if_match_is_the_etag_of_the_request_or_of_the_resource_in_it() {
 async fn an_if_match_that_cannot_be_checked_is_refused() {
     answer("DELETE", "/v1/things/a", &[("if-match", "W/\"7\"")], "").await.problem(412);
     for tag in ["\"6\", \"7\"", "\"\""] {
-        assert_eq!(answer("DELETE", "/v1/things/a", &[("if-match", tag)], "").await.violations(), ["if-match"]);
+        assert_eq!(
+            answer("DELETE", "/v1/things/a", &[("if-match", tag)], "").await.violations(),
+            ["if-match"]
+        );
     }
     let twice = answer("DELETE", "/v1/things/a?etag=6", &[("if-match", "\"7\"")], "").await;
     assert_eq!(twice.violations(), ["etag"]);
@@ -120,8 +139,14 @@ async fn a_head_is_a_get_without_its_body() {
 async fn positions_travel_as_headers() {
     assert_eq!(answer("POST", "/v1/things", &[JSON], "{}").await.header("x-position"), "log:1:43");
     let min = ("x-min-position", "log:1:43, other:1:7");
-    assert_eq!(sent("GET", "/v1/things/a", &[("x-min-position", "log:1:43")], "").await["minPosition"], "log:1:43");
-    assert_eq!(sent("POST", "/v1/things", &[JSON, min], "{}").await["minPosition"], json!(["log:1:43", "other:1:7"]));
+    assert_eq!(
+        sent("GET", "/v1/things/a", &[("x-min-position", "log:1:43")], "").await["minPosition"],
+        "log:1:43"
+    );
+    assert_eq!(
+        sent("POST", "/v1/things", &[JSON, min], "{}").await["minPosition"],
+        json!(["log:1:43", "other:1:7"])
+    );
     let many = vec!["p"; api_gateway::MAX_MIN_POSITIONS + 1].join(",");
     let refused = answer("POST", "/v1/things", &[JSON, ("x-min-position", &many)], "{}").await;
     assert_eq!(refused.violations(), ["x-min-position"]);

@@ -53,7 +53,9 @@ async fn a_body_that_breaks_off_is_400() {
 #[tokio::test]
 async fn requests_beyond_the_limit_are_refused_until_one_has_ended() {
     let options = Options { max_in_flight: 1, ..Options::default() };
-    let harness = Harness::with(options, |call| if call.request["id"] == "slow" { Reply::Never } else { Reply::Message(json!({}), vec![]) });
+    let harness = Harness::with(options, |call| {
+        if call.request["id"] == "slow" { Reply::Never } else { Reply::Message(json!({}), vec![]) }
+    });
     let router = harness.router.clone();
     let slow = tokio::spawn(tower::ServiceExt::oneshot(router, request("GET", "/v1/things/slow", &[], "")));
     harness.backend.called(1).await;
@@ -74,7 +76,9 @@ async fn long_answers_are_compressed_when_the_client_takes_it_and_those_with_an_
         true => Reply::Message(json!({"etag": "7", "value": reply}), vec![]),
         false => Reply::Echo,
     });
-    let zipped = harness.ask(request("GET", &format!("/v1/echo?text={text}"), &[("accept-encoding", "gzip")], "")).await;
+    let zipped = harness
+        .ask(request("GET", &format!("/v1/echo?text={text}"), &[("accept-encoding", "gzip")], ""))
+        .await;
     assert_eq!(zipped.header("content-encoding"), "gzip");
     assert!(zipped.body.len() < 1000);
     let plain = harness.ask(request("GET", "/v1/things/a", &[("accept-encoding", "gzip")], "")).await;
@@ -87,7 +91,11 @@ async fn long_answers_are_compressed_when_the_client_takes_it_and_those_with_an_
 async fn every_answer_has_its_security_headers() {
     for path in ["/v1/echo", "/v1/nowhere", "/healthz", "/openapi.json"] {
         let answer = echo().get(path).await;
-        for (name, value) in [("x-content-type-options", "nosniff"), ("x-frame-options", "DENY"), ("referrer-policy", "no-referrer")] {
+        for (name, value) in [
+            ("x-content-type-options", "nosniff"),
+            ("x-frame-options", "DENY"),
+            ("referrer-policy", "no-referrer"),
+        ] {
             assert_eq!(answer.header(name), value, "{path}");
         }
         assert!(answer.header("content-security-policy").starts_with("default-src 'none'"), "{path}");
@@ -96,7 +104,9 @@ async fn every_answer_has_its_security_headers() {
 
 #[tokio::test]
 async fn only_configured_origins_may_call_from_a_page() {
-    let preflight = |origin| request("OPTIONS", "/v1/echo", &[("origin", origin), ("access-control-request-method", "POST")], "");
+    let preflight = |origin| {
+        request("OPTIONS", "/v1/echo", &[("origin", origin), ("access-control-request-method", "POST")], "")
+    };
     let closed = echo().ask(preflight("https://shop.example")).await;
     assert_eq!(closed.header("access-control-allow-origin"), "");
     let options = Options { cors_origins: vec!["https://shop.example".to_owned()], ..Options::default() };
@@ -135,16 +145,24 @@ async fn metrics_are_by_template_and_clients_cannot_make_up_labels() {
     let recorded = Recorded::default();
     let guard = metrics::set_default_local_recorder(&recorded);
     let harness = echo();
-    for (method, path) in [("GET", "/v1/nested/secret/1"), ("GET", "/made/up"), ("BREW", "/v1/echo"), ("GET", "/healthz")] {
+    for (method, path) in
+        [("GET", "/v1/nested/secret/1"), ("GET", "/made/up"), ("BREW", "/v1/echo"), ("GET", "/healthz")]
+    {
         harness.ask(request(method, path, &[], "")).await;
     }
     drop(guard);
     let keys = recorded.0.lock().unwrap();
     let labels = |name: &str| -> Vec<String> {
         let own = keys.iter().filter(|key| key.name() == name);
-        own.map(|key| key.labels().map(|label| label.value().to_owned()).collect::<Vec<_>>().join(" ")).collect()
+        own.map(|key| key.labels().map(|label| label.value().to_owned()).collect::<Vec<_>>().join(" "))
+            .collect()
     };
-    let expected = ["/v1/nested/{inner.name}/{inner.deeper.number} GET 200", "none GET 404", "none other 405", "/healthz GET 200"];
+    let expected = [
+        "/v1/nested/{inner.name}/{inner.deeper.number} GET 200",
+        "none GET 404",
+        "none other 405",
+        "/healthz GET 200",
+    ];
     assert_eq!(labels("http_server_handled_total"), expected);
     assert_eq!(labels("http_server_handling_seconds"), expected);
 }
@@ -166,12 +184,14 @@ async fn the_same_request_is_answered_in_process_and_over_http_2() {
     let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener);
     let server = tonic::transport::Server::builder().add_routes(routes.clone()).serve_with_incoming(incoming);
     let server = tokio::spawn(server);
-    let channel = tonic::transport::Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy();
+    let channel =
+        tonic::transport::Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy();
     for remote in [api_gateway::Backend::new(routes), api_gateway::Backend::new(channel)] {
         let services = ["conformance.v1.Echo", "conformance.v1.Things"];
         let backends = services.map(|name| (name.to_owned(), remote.clone())).to_vec();
         let router =
-            api_gateway::Gateway::build(Options::default(), &DESCRIPTORS, backends, Lifecycle::default()).unwrap();
+            api_gateway::Gateway::build(Options::default(), &DESCRIPTORS, backends, Lifecycle::default())
+                .unwrap();
         let harness = Harness { router, backend: backend.clone(), lifecycle: Lifecycle::default() };
         assert_eq!(harness.post("/v1/echo", r#"{"int64": "5"}"#).await.json()["int64"], "5");
     }

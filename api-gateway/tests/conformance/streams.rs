@@ -21,7 +21,9 @@ fn streaming(messages: Vec<Value>, status: Status) -> Harness {
 
 /// A stream that says one thing and then stays silent.
 fn silent(options: Options) -> Harness {
-    Harness::with(options, |_| Reply::Stream(stream::iter(two()).take(1).chain(stream::pending()).boxed(), Status::ok("")))
+    Harness::with(options, |_| {
+        Reply::Stream(stream::iter(two()).take(1).chain(stream::pending()).boxed(), Status::ok(""))
+    })
 }
 
 /// The events of a body, as (event, id, data).
@@ -33,7 +35,9 @@ fn events(body: &[u8]) -> Vec<(String, String, Value)> {
     };
     let blocks = text.split("\n\n").filter(|block| block.contains("data: "));
     blocks
-        .map(|block| (field(block, "event"), field(block, "id"), serde_json::from_str(&field(block, "data")).unwrap()))
+        .map(|block| {
+            (field(block, "event"), field(block, "id"), serde_json::from_str(&field(block, "data")).unwrap())
+        })
         .collect()
 }
 

@@ -53,7 +53,8 @@ pub struct TestBackend {
 }
 
 pub static DESCRIPTORS: LazyLock<Vec<u8>> = LazyLock::new(|| compile("conformance.proto", None));
-pub static POOL: LazyLock<DescriptorPool> = LazyLock::new(|| DescriptorPool::decode(DESCRIPTORS.as_slice()).unwrap());
+pub static POOL: LazyLock<DescriptorPool> =
+    LazyLock::new(|| DescriptorPool::decode(DESCRIPTORS.as_slice()).unwrap());
 
 /// Compiles a file of tests/proto, or a text in its place.
 pub fn compile(name: &str, text: Option<&str>) -> Vec<u8> {
@@ -150,7 +151,8 @@ fn grpc(
 ) -> http::Response<tonic::body::Body> {
     let trailers = status.into_http::<()>().headers().clone();
     let frames = frames.map(Frame::data).chain(stream::once(async move { Frame::trailers(trailers) }));
-    let mut response = http::Response::new(tonic::body::Body::new(StreamBody::new(frames.map(Ok::<_, Infallible>))));
+    let mut response =
+        http::Response::new(tonic::body::Body::new(StreamBody::new(frames.map(Ok::<_, Infallible>))));
     response.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));
     for (name, value) in metadata {
         response.headers_mut().insert(*name, HeaderValue::from_static(value));

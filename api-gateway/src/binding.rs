@@ -64,6 +64,8 @@ pub struct Binding {
     pub resume_after: Option<FieldDescriptor>,
     /// Response field of the header `ETag`.
     pub etag: Option<FieldPath>,
+    /// Response field of the header `X-Position`, unless the service sends it as metadata.
+    pub position: Option<FieldDescriptor>,
     /// Field of each streamed message that is its SSE id.
     pub event_id: Option<FieldDescriptor>,
     /// The oneof of each streamed message whose set member is its SSE event name.
@@ -161,6 +163,7 @@ fn binding(rpc: &MethodDescriptor, rule: &DynamicMessage, role: Role) -> Result<
         min_position: input.get_field_by_name("min_position").filter(|field| field.kind() == Kind::String),
         resume_after: stream.then(|| first_field(&input, &["after", "cursor"])).flatten(),
         etag: response_etag(&output).filter(|_| !stream),
+        position: single_string(&output, "position"),
         event_id: stream.then(|| first_field(&output, &["cursor", "event_id"])).flatten(),
         event_kind,
         input,

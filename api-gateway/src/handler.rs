@@ -25,6 +25,7 @@ use tonic::metadata::MetadataMap;
 use crate::binding::{Binding, BodyRule};
 use crate::layers::{RequestId, RouteLabel, X_REQUEST_ID, names};
 use crate::problem::{DEFAULT_RETRY_AFTER, Problem};
+use crate::request::without_quotes;
 use crate::template::{Found, RouteTree};
 use crate::{Backend, GatewayError, Options, json, request, sse};
 
@@ -275,8 +276,10 @@ fn respond(
         headers.insert(ETAG, etag);
     }
     let answered = metadata.as_ref();
-    if let Some(position) = answered.get(&X_POSITION) {
-        headers.insert(X_POSITION, position.clone());
+    let written =
+        || json::plain_text(message, binding.position.as_ref()?).and_then(|text| text.try_into().ok());
+    if let Some(position) = answered.get(&X_POSITION).cloned().or_else(written) {
+        headers.insert(X_POSITION, position);
     }
     if answered.get(&IDEMPOTENCY_REPLAYED).is_some_and(|replayed| replayed == "true") {
         headers.insert(IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true"));
@@ -284,6 +287,7 @@ fn respond(
     Ok(response)
 }
 
+/// The tag of the field `etag`, which may have the quotes of the header or not.
 fn entity_tag(binding: &Binding, message: &DynamicMessage) -> Option<HeaderValue> {
     let (last, outer) = binding.etag.as_ref()?.split_last()?;
     let tag = match outer {
@@ -293,8 +297,9 @@ fn entity_tag(binding: &Binding, message: &DynamicMessage) -> Option<HeaderValue
         }
         _ => None,
     }?;
+    let bare = without_quotes(&tag);
     let allowed = |byte: u8| byte == b'!' || (b'#'..=b'~').contains(&byte);
-    HeaderValue::try_from(format!("\"{tag}\"")).ok().filter(|_| tag.bytes().all(allowed))
+    HeaderValue::try_from(format!("\"{bare}\"")).ok().filter(|_| bare.bytes().all(allowed))
 }
 
 /// The weak comparison of RFC 9110 with a list of tags.

@@ -128,7 +128,6 @@ fn parse_origin(origin: &str) -> Result<HeaderValue, GatewayError> {
     HeaderValue::try_from(origin).map_err(|_| refused())
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "the signature that the panic layer asks for")]
 fn panicked(_panic: Box<dyn Any + Send>) -> Response {
     tracing::error!("a request handler panicked");
     Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "an internal error; the request id finds it in the logs")

@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use http::Method;
 use prost_reflect::{DescriptorPool, FieldDescriptor, Kind, MessageDescriptor};
 use serde_json::{Map, Value, json};
 
@@ -24,7 +23,7 @@ pub fn document(options: &Options, pool: &DescriptorPool, bindings: &[Binding]) 
     let mut tags = BTreeMap::new();
     for binding in bindings {
         let service = binding.rpc.parent_service();
-        tags.entry(service.name().to_owned()).or_insert_with(|| schemas.comments.service(&service));
+        tags.entry(service.name().to_owned()).or_insert_with(|| schemas.comments.service(service));
         paths.add(binding, &mut schemas);
     }
     let tags: Vec<Value> = tags
@@ -274,7 +273,7 @@ fn responses(binding: &Binding, schemas: &mut Schemas) -> Value {
         for (there, name, about) in [
             (binding.etag.is_some(), "ETag", "Entity tag of the resource."),
             (
-                binding.method != Method::GET,
+                !binding.method.is_safe(),
                 "X-Position",
                 "The position that this change reached, for X-Min-Position.",
             ),

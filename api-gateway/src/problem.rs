@@ -54,8 +54,11 @@ impl Violation {
 }
 
 /// A problem document, with what its response needs besides the body.
+#[derive(Debug, Clone)]
+pub struct Problem(Box<Document>);
+
 #[derive(Debug, Clone, Serialize)]
-pub struct Problem {
+struct Document {
     #[serde(rename = "type")]
     kind: String,
     title: String,
@@ -86,7 +89,7 @@ fn status_number<S: serde::Serializer>(status: &StatusCode, serializer: S) -> Re
 impl Problem {
     /// A problem that the gateway itself found.
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self {
+        Self(Box::new(Document {
             kind: "about:blank".to_owned(),
             title: phrase(status).to_owned(),
             status,
@@ -98,27 +101,27 @@ impl Problem {
             metadata: BTreeMap::new(),
             retry_after: None,
             headers: Vec::new(),
-        }
+        }))
     }
 
     /// A request that does not fit its message.
     pub fn invalid(violations: Vec<Violation>) -> Self {
         let mut problem = Self::new(StatusCode::BAD_REQUEST, "the request does not fit the schema");
-        problem.violations = violations;
+        problem.0.violations = violations;
         problem
     }
 
     /// Says when to try again.
     #[must_use]
     pub fn retry_after(mut self, delay: Duration) -> Self {
-        self.retry_after = Some(delay);
+        self.0.retry_after = Some(delay);
         self
     }
 
     /// Adds a header to the response.
     #[must_use]
     pub fn header(mut self, name: http::HeaderName, value: HeaderValue) -> Self {
-        self.headers.push((name, value));
+        self.0.headers.push((name, value));
         self
     }
 
@@ -126,7 +129,7 @@ impl Problem {
     #[must_use]
     pub fn instance(mut self, request_id: &str) -> Self {
         if !request_id.is_empty() {
-            self.instance = Some(format!("urn:request:{request_id}"));
+            self.0.instance = Some(format!("urn:request:{request_id}"));
         }
         self
     }
@@ -142,55 +145,58 @@ impl Problem {
         }
         let mut problem = Self::new(code, status.message());
         if let Some(info) = info {
-            problem.kind = type_uri(&info.domain, &info.reason);
-            problem.title = sentence(&info.reason);
-            problem.reason = Some(info.reason.clone());
-            problem.domain = Some(info.domain.clone());
-            problem.metadata = sorted(&info.metadata);
+            problem.0.kind = type_uri(&info.domain, &info.reason);
+            problem.0.title = sentence(&info.reason);
+            problem.0.reason = Some(info.reason.clone());
+            problem.0.domain = Some(info.domain.clone());
+            problem.0.metadata = sorted(&info.metadata);
         }
         if let Some(bad) = details.bad_request() {
             let violations = &bad.field_violations;
-            problem.violations.extend(violations.iter().map(|v| Violation::new(&v.field, &v.description)));
+            problem.0.violations.extend(violations.iter().map(|v| Violation::new(&v.field, &v.description)));
         }
         if let Some(failure) = details.precondition_failure() {
             let violations = &failure.violations;
-            problem.violations.extend(violations.iter().map(|v| Violation::new(&v.subject, &v.description)));
+            problem
+                .0
+                .violations
+                .extend(violations.iter().map(|v| Violation::new(&v.subject, &v.description)));
         }
-        problem.retry_after = details.retry_info().and_then(|retry| retry.retry_delay);
+        problem.0.retry_after = details.retry_info().and_then(|retry| retry.retry_delay);
         problem.with_default_retry()
     }
 
     fn with_default_retry(mut self) -> Self {
-        if matches!(self.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
-            self.retry_after = self.retry_after.or(Some(DEFAULT_RETRY_AFTER));
+        if matches!(self.0.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+            self.0.retry_after = self.0.retry_after.or(Some(DEFAULT_RETRY_AFTER));
         }
         self
     }
 
     /// The HTTP status.
     pub fn status(&self) -> StatusCode {
-        self.status
+        self.0.status
     }
 
     /// The document.
     pub fn to_json(&self) -> String {
-        serde_json::to_string(self).expect("strings and numbers always have a JSON form")
+        serde_json::to_string(&self.0).expect("strings and numbers always have a JSON form")
     }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let mut response = (self.status, self.to_json()).into_response();
+        let mut response = (self.0.status, self.to_json()).into_response();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if let Some(delay) = self.retry_after {
+        if let Some(delay) = self.0.retry_after {
             headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(delay)));
         }
-        if self.status == StatusCode::UNAUTHORIZED {
+        if self.0.status == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        headers.extend(self.headers);
+        headers.extend(self.0.headers);
         response
     }
 }

@@ -198,15 +198,26 @@ impl Filling<'_> {
                 ));
             }
             _ => {
-                let inner = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(text);
-                if inner.is_empty() || inner.contains(['"', ',', ' ']) {
+                let tag = without_quotes(text);
+                if tag.is_empty() || tag.contains(['"', ',', ' ']) {
                     self.refuse(IF_MATCH.as_str(), "must be * or one entity tag");
                 } else {
-                    self.agree(path, Value::String(inner.to_owned()), "the header If-Match");
+                    self.etag(path, tag);
                 }
             }
         }
         Ok(())
+    }
+
+    /// Sets the etag without quotes; the one in the body may have them.
+    fn etag(&mut self, path: &FieldPath, tag: &str) {
+        let last = ends(path).1;
+        let parent = parent_of(&mut self.message, path);
+        let same = parent.get_field(last).as_str().is_none_or(|given| without_quotes(given) == tag);
+        if parent.has_field(last) && !same {
+            return self.refuse(written(path), "differs from the header If-Match");
+        }
+        parent.set_field(last, Value::String(tag.to_owned()));
     }
 
     fn min_position(&mut self, field: &FieldDescriptor, text: &str) {
@@ -223,6 +234,11 @@ impl Filling<'_> {
         }
         self.agree(&vec![field.clone()], Value::List(positions), "the header X-Min-Position");
     }
+}
+
+/// An entity tag without its quotes.
+pub fn without_quotes(tag: &str) -> &str {
+    tag.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(tag)
 }
 
 fn ends(path: &FieldPath) -> (&FieldDescriptor, &FieldDescriptor) {

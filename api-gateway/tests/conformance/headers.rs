@@ -85,6 +85,8 @@ async fn the_etag_of_an_answer_is_a_header_at_the_top_or_in_its_only_resource() 
     let changed = answer("POST", "/v1/things", &[JSON], "{}").await;
     assert_eq!(changed.header("etag"), "\"8\"");
     assert_eq!(changed.header("cache-control"), "no-store");
+    let quoted = Harness::new(|_| Reply::Message(json!({"etag": "\"7\""}), vec![])).get("/v1/things/a").await;
+    assert_eq!(quoted.header("etag"), "\"7\"", "the field may have the quotes already");
     let unset = Harness::new(|_| Reply::Message(json!({}), vec![])).get("/v1/things/a").await;
     assert!(!unset.headers.contains_key("etag"));
 }
@@ -99,6 +101,9 @@ async fn if_match_is_the_etag_of_the_request_or_of_the_resource_in_it() {
         assert_eq!(sent["thing"], json!({"id": "a", "etag": "7", "value": "v"}));
         assert_eq!(sent["updateMask"], "value");
     }
+    let body = r#"{"etag": "\"7\""}"#;
+    let same = sent("PATCH", "/v1/things/a", &[JSON, ("if-match", "\"7\"")], body).await;
+    assert_eq!(same["thing"]["etag"], "7", "quotes make no difference");
     assert!(sent("DELETE", "/v1/things/a", &[("if-match", "*")], "").await.get("etag").is_none());
 }
 
@@ -138,6 +143,8 @@ async fn a_head_is_a_get_without_its_body() {
 #[tokio::test]
 async fn positions_travel_as_headers() {
     assert_eq!(answer("POST", "/v1/things", &[JSON], "{}").await.header("x-position"), "log:1:43");
+    let in_body = Harness::new(|_| Reply::Message(json!({"position": "log:1:9"}), vec![]));
+    assert_eq!(in_body.ask(request("DELETE", "/v1/things/a", &[], "")).await.header("x-position"), "log:1:9");
     let min = ("x-min-position", "log:1:43, other:1:7");
     assert_eq!(
         sent("GET", "/v1/things/a", &[("x-min-position", "log:1:43")], "").await["minPosition"],

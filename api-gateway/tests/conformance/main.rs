@@ -1,5 +1,7 @@
 //! What the gateway promises about the mapping between HTTP and protobuf, over a proto of its own.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on shall fail")]
+
 mod building;
 mod documents;
 mod errors;

@@ -98,6 +98,23 @@ pub trait Projection: Send + Sync + 'static {
         message: &Self::Message,
     ) -> impl Future<Output = Result<(), HandlerError>> + Send;
 
+    /// Applies messages that follow each other, all in one transaction: as many as wait, up to a page.
+    ///
+    /// One after another, unless the projection can do better: only what the last of them leaves behind needs
+    /// to be written.
+    fn apply_page(
+        &self,
+        connection: &mut PgConnection,
+        messages: &[Self::Message],
+    ) -> impl Future<Output = Result<(), HandlerError>> + Send {
+        async move {
+            for message in messages {
+                self.apply(connection, message).await?;
+            }
+            Ok(())
+        }
+    }
+
     /// Called after that transaction is committed, to wake whoever waits for its effect.
     fn committed(&self) {}
 }

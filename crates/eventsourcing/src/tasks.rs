@@ -82,6 +82,38 @@ pub async fn cancel_key(connection: &mut PgConnection, queue: &str, key: &str) -
     Ok(())
 }
 
+/// Takes all tasks of some keys back and schedules others in their place, in two statements however many they
+/// are.
+pub async fn reschedule(
+    connection: &mut PgConnection,
+    queue: &str,
+    keys: &[String],
+    tasks: &[NewTask],
+) -> Result<(), sqlx::Error> {
+    sqlx::query("DELETE FROM eventsourcing.tasks WHERE queue = $1 AND key = ANY ($2)")
+        .bind(queue)
+        .bind(keys)
+        .execute(&mut *connection)
+        .await?;
+    if tasks.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "INSERT INTO eventsourcing.tasks (queue, task_id, key, payload, metadata, due_at) \
+         SELECT * FROM unnest($1::text[], $2::uuid[], $3::text[], $4::jsonb[], $5::jsonb[], $6::timestamptz[]) \
+         ON CONFLICT DO NOTHING",
+    )
+    .bind(tasks.iter().map(|task| task.queue).collect::<Vec<_>>())
+    .bind(tasks.iter().map(|task| task.id).collect::<Vec<_>>())
+    .bind(tasks.iter().map(|task| task.key.as_str()).collect::<Vec<_>>())
+    .bind(tasks.iter().map(|task| &task.payload).collect::<Vec<_>>())
+    .bind(tasks.iter().map(|task| Json(&task.metadata)).collect::<Vec<_>>())
+    .bind(tasks.iter().map(|task| task.due_at).collect::<Vec<_>>())
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 /// A task that this worker has claimed.
 #[derive(Clone, Debug)]
 pub struct Task {
@@ -175,7 +207,15 @@ impl<H: TaskHandler> Worker<H> {
         loop {
             let free = self.options.concurrency - running.len();
             if free > 0 && Instant::now() >= look_at && !stop.is_cancelled() {
-                match self.claim(free).await {
+                let mut claim = std::pin::pin!(self.claim(free));
+                // What runs goes on meanwhile: it may hold the connections that the claim waits for.
+                let claimed = loop {
+                    tokio::select! {
+                        claimed = &mut claim => break claimed,
+                        Some(()) = running.next() => {}
+                    }
+                };
+                match claimed {
                     Ok((claimed, next)) => {
                         backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5));
                         look_at = Instant::now() + if claimed.len() == free { Duration::ZERO } else { next };

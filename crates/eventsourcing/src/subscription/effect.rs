@@ -72,9 +72,7 @@ impl<P: Projection> Effect for Project<P> {
         if !checkpoint::advance(&mut transaction, self.name(), step.log, step.from, step.to).await? {
             return Ok(Applied::Moved);
         }
-        for message in messages {
-            self.0.apply(&mut transaction, message).await?;
-        }
+        self.0.apply_page(&mut transaction, messages).await?;
         transaction.commit().await?;
         self.0.committed();
         Ok(Applied::Done)

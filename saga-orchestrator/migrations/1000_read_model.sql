@@ -1,22 +1,21 @@
 -- Where every saga stands, for lists and gauges. It follows the log; a single saga is read from its stream.
 CREATE TABLE sagas (
     -- checkout-ORDER or cancellation-ORDER
-    saga_id     text        COLLATE "C" PRIMARY KEY,
-    status      text        NOT NULL
-                CHECK (status IN ('running', 'compensating', 'completed', 'compensated', 'stuck')),
-    open_step   text,
-    -- how often the open step was sent, and when first
-    attempts    integer     NOT NULL DEFAULT 0,
-    step_since  timestamptz,
-    deadline    timestamptz,
-    -- why it compensates, and why it is stuck
-    turned_back text,
-    stuck       text,
-    definition  integer     NOT NULL,
-    started_at  timestamptz NOT NULL,
-    updated_at  timestamptz NOT NULL,
-    version     bigint      NOT NULL
--- Every saga is updated a dozen times at once: leave room for that on its page.
+    saga_id    text        COLLATE "C" PRIMARY KEY,
+    -- what the next event is folded onto; the columns below are made from it
+    state      jsonb       NOT NULL,
+    status     text        NOT NULL
+               CHECK (status IN ('running', 'compensating', 'completed', 'compensated', 'stuck')),
+    -- NULL at the end
+    open_step  text,
+    attempts   integer     NOT NULL,
+    deadline   timestamptz,
+    reason     text        NOT NULL,
+    definition integer     NOT NULL,
+    started_at timestamptz NOT NULL,
+    updated_at timestamptz NOT NULL,
+    version    bigint      NOT NULL
+-- A saga is updated several times at once: leave room for that on its page.
 ) WITH (fillfactor = 60);
 
 CREATE INDEX sagas_newest ON sagas (started_at, saga_id);

@@ -6,3 +6,15 @@ pub mod metrics;
 pub mod participants;
 pub mod read_model;
 pub mod timers;
+
+use eventsourcing::{DecodeError, RecordedEvent};
+
+use crate::domain::{Cancellation, Checkout, Event};
+
+/// The saga's event in the log; `None` for what is no saga's.
+fn event_of(recorded: &RecordedEvent) -> Result<Option<Event>, DecodeError> {
+    match recorded.decode::<Checkout>()? {
+        Some(event) => Ok(Some(event)),
+        None => recorded.decode::<Cancellation>(),
+    }
+}

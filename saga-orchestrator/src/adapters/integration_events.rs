@@ -7,17 +7,15 @@ use contracts::shop::r#type::v1 as types;
 use eventsourcing::{DecodeError, Published, RecordedEvent};
 use prost::Message;
 
-use crate::domain::{Cancellation, Checkout, Event, Line, Money, Request};
+use super::event_of;
+use crate::domain::{Event, Line, Money, Request};
 
 /// The CloudEvents source of everything published here.
 pub const SOURCE: &str = "/shop/saga";
 
 /// The published form of an event of this service's log; `None` when it is private.
 pub fn publish(recorded: &RecordedEvent) -> Result<Option<Published>, DecodeError> {
-    let event = match recorded.decode::<Checkout>()? {
-        Some(event) => Some(event),
-        None => recorded.decode::<Cancellation>()?,
-    };
+    let event = event_of(recorded)?;
     let order_id = recorded.stream_id.key();
     Ok(event.and_then(request).map(|request| published(order_id, request)))
 }

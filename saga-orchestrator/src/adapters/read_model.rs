@@ -1,16 +1,31 @@
-//! Keeps the table `sagas` in step with the log: one statement for each event.
+//! Keeps the table `sagas` in step with the log. A row is the fold of its saga's events, by the domain's own fold: the
+//! state is read, the events of a page are folded onto it, and what they leave behind is written once.
+
+use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use eventsourcing::{HandlerError, Projection, RecordedEvent};
+use serde::{Deserialize, Serialize};
 use service_runtime::fields;
-use sqlx::{PgConnection, Postgres, QueryBuilder};
+use sqlx::types::Json;
+use sqlx::{PgConnection, Row};
 
-use super::metrics;
-use crate::application::SagaId;
-use crate::domain::{Cancellation, Checkout, Event, Kind, Outcome, Status};
+use super::{event_of, metrics};
+use crate::application::{SagaId, SagaView};
+use crate::domain::{Event, Kind, Saga, Step};
 
 /// The projection behind `ListSagas` and the gauges.
 pub struct ReadModel;
+
+/// What a row is made from.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Followed {
+    saga: Saga,
+    version: u64,
+    updated_at: DateTime<Utc>,
+    /// When the open step was sent first.
+    step_since: DateTime<Utc>,
+}
 
 impl Projection for ReadModel {
     type Message = RecordedEvent;
@@ -19,131 +34,106 @@ impl Projection for ReadModel {
         "saga.read-model"
     }
 
-    async fn apply(
+    async fn apply(&self, connection: &mut PgConnection, event: &RecordedEvent) -> Result<(), HandlerError> {
+        self.apply_page(connection, std::slice::from_ref(event)).await
+    }
+
+    async fn apply_page(
         &self,
         connection: &mut PgConnection,
-        recorded: &RecordedEvent,
+        page: &[RecordedEvent],
     ) -> Result<(), HandlerError> {
-        let event = match recorded.decode::<Checkout>()? {
-            Some(event) => event,
-            None => match recorded.decode::<Cancellation>()? {
-                Some(event) => event,
-                None => return Ok(()),
-            },
-        };
-        let Some(SagaId { kind, .. }) = SagaId::of_stream(&recorded.stream_id) else { return Ok(()) };
-        match &event {
-            Event::CheckoutStarted { definition, at, .. }
-            | Event::CancellationStarted { definition, at, .. } => {
-                insert(connection, recorded, *definition, *at).await?;
+        let mut sagas = load(connection, page).await?;
+        for recorded in page {
+            let Some(event) = event_of(recorded)? else { continue };
+            let Some(SagaId { kind, .. }) = SagaId::of_stream(&recorded.stream_id) else { continue };
+            let followed = sagas.entry(recorded.stream_id.to_string()).or_default();
+            if recorded.version <= followed.version {
+                continue;
             }
-            event => update(connection, recorded, kind, event).await?,
+            measure(recorded, kind, &event, followed.step_since);
+            followed.follow(recorded, &event);
         }
+        store(connection, sagas).await?;
         Ok(())
     }
 }
 
-async fn insert(
+impl Followed {
+    fn follow(&mut self, recorded: &RecordedEvent, event: &Event) {
+        self.saga = std::mem::take(&mut self.saga).evolve(event);
+        if let Some(subject) = &mut self.saga.subject {
+            // Nobody who looks at sagas needs these, and no fold depends on them.
+            subject.lines.clear();
+            subject.payment_token.clear();
+        }
+        if matches!(event, Event::StepRequested { attempt: 1, .. }) {
+            self.step_since = recorded.recorded_at;
+        }
+        (self.version, self.updated_at) = (recorded.version, recorded.recorded_at);
+    }
+}
+
+async fn load(
     connection: &mut PgConnection,
-    recorded: &RecordedEvent,
-    definition: u32,
-    started_at: DateTime<Utc>,
-) -> Result<(), sqlx::Error> {
+    page: &[RecordedEvent],
+) -> Result<HashMap<String, Followed>, HandlerError> {
+    let mut ids: Vec<&str> = page.iter().map(|event| event.stream_id.as_str()).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    let rows = sqlx::query("SELECT saga_id, state FROM sagas WHERE saga_id = ANY ($1)")
+        .bind(ids)
+        .fetch_all(connection)
+        .await?;
+    let row = |row: sqlx::postgres::PgRow| {
+        Ok::<_, sqlx::Error>((row.try_get(0)?, row.try_get::<Json<Followed>, _>(1)?.0))
+    };
+    Ok(rows.into_iter().map(row).collect::<Result<_, _>>()?)
+}
+
+async fn store(connection: &mut PgConnection, sagas: HashMap<String, Followed>) -> Result<(), sqlx::Error> {
+    let view = |(id, followed): (String, Followed)| {
+        let view = SagaView::of(&followed.saga, followed.version, followed.updated_at)?;
+        Some((id, view, followed))
+    };
+    let rows: Vec<_> = sagas.into_iter().filter_map(view).collect();
+    fn column<'r, T>(rows: &'r [(String, SagaView, Followed)], of: impl Fn(&'r SagaView) -> T) -> Vec<T> {
+        rows.iter().map(|(_, view, _)| of(view)).collect()
+    }
     sqlx::query(
-        "INSERT INTO sagas (saga_id, status, definition, started_at, updated_at, version) \
-         VALUES ($1, 'running', $2, $3, $4, $5)",
+        "INSERT INTO sagas (saga_id, state, status, open_step, attempts, deadline, reason, definition, started_at, \
+                            updated_at, version) \
+         SELECT * FROM unnest($1::text[], $2::jsonb[], $3::text[], $4::text[], $5::int[], $6::timestamptz[], \
+                              $7::text[], $8::int[], $9::timestamptz[], $10::timestamptz[], $11::bigint[]) \
+         ON CONFLICT (saga_id) DO UPDATE SET \
+             state = excluded.state, status = excluded.status, open_step = excluded.open_step, \
+             attempts = excluded.attempts, deadline = excluded.deadline, reason = excluded.reason, \
+             updated_at = excluded.updated_at, version = excluded.version",
     )
-    .bind(recorded.stream_id.as_str())
-    .bind(definition as i32)
-    .bind(started_at)
-    .bind(recorded.recorded_at)
-    .bind(recorded.version as i64)
+    .bind(rows.iter().map(|(id, ..)| id.as_str()).collect::<Vec<_>>())
+    .bind(rows.iter().map(|(_, _, followed)| Json(followed)).collect::<Vec<_>>())
+    .bind(column(&rows, |view| view.status.as_str()))
+    .bind(column(&rows, |view| view.open_step.map(Step::name)))
+    .bind(column(&rows, |view| view.attempts as i32))
+    .bind(column(&rows, |view| view.deadline))
+    .bind(column(&rows, |view| view.reason.as_str()))
+    .bind(column(&rows, |view| view.definition as i32))
+    .bind(column(&rows, |view| view.started_at))
+    .bind(column(&rows, |view| view.updated_at))
+    .bind(column(&rows, |view| view.version as i64))
     .execute(connection)
     .await?;
     Ok(())
 }
 
-/// Where a saga that is not stuck and not at its end stands.
-const ON_ITS_WAY: &str = ", status = CASE WHEN turned_back IS NULL THEN 'running' ELSE 'compensating' END";
-/// Nothing is waited for.
-const CLOSED: &str = ", open_step = NULL, attempts = 0, deadline = NULL, stuck = NULL";
-
-async fn update(
-    connection: &mut PgConnection,
-    recorded: &RecordedEvent,
-    kind: Kind,
-    event: &Event,
-) -> Result<(), sqlx::Error> {
-    let mut sql = QueryBuilder::new("UPDATE sagas SET version = ");
-    sql.push_bind(recorded.version as i64);
-    sql.push(", updated_at = ").push_bind(recorded.recorded_at);
-    set(&mut sql, recorded, event);
-    sql.push(" WHERE saga_id = ").push_bind(recorded.stream_id.as_str().to_owned());
-    sql.push(" RETURNING step_since");
-    let since: Option<Option<DateTime<Utc>>> = sql.build_query_scalar().fetch_optional(connection).await?;
-    measure(recorded, kind, event, since.flatten());
-    Ok(())
-}
-
-fn set(sql: &mut QueryBuilder<Postgres>, recorded: &RecordedEvent, event: &Event) {
-    match event {
-        Event::StepRequested { request, attempt, answer_by, .. } => {
-            sql.push(", open_step = ").push_bind(request.step().name());
-            sql.push(", attempts = ").push_bind(*attempt as i32);
-            sql.push(", deadline = ").push_bind(*answer_by);
-            sql.push(", stuck = NULL").push(ON_ITS_WAY);
-            if *attempt == 1 {
-                sql.push(", step_since = ").push_bind(recorded.recorded_at);
-            }
-        }
-        Event::OutcomeUnknown { answer_by, .. } => {
-            sql.push(", deadline = ").push_bind(*answer_by).push(", stuck = NULL").push(ON_ITS_WAY);
-        }
-        Event::RefundRefused { again_at, .. } => {
-            sql.push(", deadline = CASE WHEN stuck IS NULL THEN ").push_bind(*again_at).push(" END");
-        }
-        Event::StepSucceeded { .. } | Event::StepSkipped { .. } => {
-            sql.push(CLOSED);
-        }
-        Event::StepFailed { reason, .. } => {
-            sql.push(CLOSED)
-                .push(", turned_back = coalesce(turned_back, ")
-                .push_bind(reason.clone())
-                .push(")");
-        }
-        Event::TurnedBack { reason, given_up, .. } => {
-            sql.push(", turned_back = coalesce(turned_back, ").push_bind(reason.clone()).push(")");
-            // An event that follows in the same append says what is waited for next.
-            match given_up {
-                Some(_) => sql.push(CLOSED),
-                None => sql.push(", status = CASE WHEN stuck IS NULL THEN 'compensating' ELSE status END"),
-            };
-        }
-        Event::SagaStuck { reason, .. } => {
-            sql.push(", stuck = ").push_bind(reason.clone());
-            sql.push(", deadline = NULL, status = ").push_bind(Status::Stuck.as_str());
-        }
-        Event::SagaEnded { outcome } => {
-            let status = match outcome {
-                Outcome::Completed => Status::Completed,
-                Outcome::Compensated => Status::Compensated,
-            };
-            sql.push(CLOSED).push(", status = ").push_bind(status.as_str());
-        }
-        Event::CancellationNoted { .. }
-        | Event::CaptureTurnedOutLate {}
-        | Event::CheckoutStarted { .. }
-        | Event::CancellationStarted { .. } => {}
-    }
-}
-
-fn measure(recorded: &RecordedEvent, kind: Kind, event: &Event, step_since: Option<DateTime<Utc>>) {
+fn measure(recorded: &RecordedEvent, kind: Kind, event: &Event, step_since: DateTime<Utc>) {
     match event {
         Event::StepRequested { request, attempt, .. } if *attempt > 1 => {
             metrics::repeated(kind, request.step());
         }
         Event::StepSucceeded { step } => {
-            if let Some(Ok(took)) = step_since.map(|since| (recorded.recorded_at - since).to_std()) {
+            // A clock that was set back measures nothing.
+            if let Ok(took) = (recorded.recorded_at - step_since).to_std() {
                 metrics::step_took(kind, *step, took.as_secs_f64());
             }
         }

@@ -1,6 +1,7 @@
 //! The deadlines of open steps, as durable timers. They are a projection of the sagas' events: a request sets one, and
 //! takes the one before it back. A timer that fires too late changes nothing, since it carries step and attempt.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -8,8 +9,9 @@ use eventsourcing::tasks::{self, NewTask, Task, TaskHandler, TaskOutcome};
 use eventsourcing::{HandlerError, Message, Projection, RecordedEvent, StreamId};
 use sqlx::PgConnection;
 
+use super::event_of;
 use crate::application::{SagaId, Sagas};
-use crate::domain::{Awaiting, Cancellation, Checkout, Event, Step, Timer};
+use crate::domain::{Awaiting, Event, Step, Timer};
 
 /// The timers' queue.
 pub const QUEUE: &str = "saga.timers";
@@ -29,24 +31,29 @@ impl Projection for SagaTimers {
         "saga.timers"
     }
 
-    async fn apply(
+    async fn apply(&self, connection: &mut PgConnection, event: &RecordedEvent) -> Result<(), HandlerError> {
+        self.apply_page(connection, std::slice::from_ref(event)).await
+    }
+
+    /// Only the last deadline of a saga needs to be set.
+    async fn apply_page(
         &self,
         connection: &mut PgConnection,
-        recorded: &RecordedEvent,
+        page: &[RecordedEvent],
     ) -> Result<(), HandlerError> {
-        let event = match recorded.decode::<Checkout>()? {
-            Some(event) => Some(event),
-            None => recorded.decode::<Cancellation>()?,
-        };
-        let Some(event) = event else { return Ok(()) };
-        match deadline(&event) {
-            Deadline::Unchanged => {}
-            Deadline::None => tasks::cancel_key(connection, QUEUE, recorded.stream_id.as_str()).await?,
-            Deadline::At(due_at, timer) => {
-                tasks::cancel_key(connection, QUEUE, recorded.stream_id.as_str()).await?;
-                tasks::schedule(connection, &task(recorded, timer, due_at)?).await?;
-            }
+        let mut timers: HashMap<String, Option<NewTask>> = HashMap::new();
+        for recorded in page {
+            let Some(event) = event_of(recorded)? else { continue };
+            let timer = match deadline(&event) {
+                Deadline::Unchanged => continue,
+                Deadline::None => None,
+                Deadline::At(due_at, timer) => Some(task(recorded, timer, due_at)?),
+            };
+            timers.insert(recorded.stream_id.to_string(), timer);
         }
+        let (keys, tasks): (Vec<String>, Vec<Option<NewTask>>) = timers.into_iter().unzip();
+        let tasks: Vec<NewTask> = tasks.into_iter().flatten().collect();
+        tasks::reschedule(connection, QUEUE, &keys, &tasks).await?;
         Ok(())
     }
 }

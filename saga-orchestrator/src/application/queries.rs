@@ -77,8 +77,8 @@ impl Queries {
         size: u32,
     ) -> Result<SagaPage, QueryError> {
         let mut query = QueryBuilder::new(
-            "SELECT saga_id, status, open_step, attempts, deadline, coalesce(stuck, turned_back, '') AS reason, \
-                    definition, started_at, updated_at, version FROM sagas WHERE true",
+            "SELECT saga_id, status, open_step, attempts, deadline, reason, definition, started_at, updated_at, \
+                    version FROM sagas WHERE true",
         );
         if let Some(status) = status {
             query.push(" AND status = ").push_bind(status.as_str());

@@ -3,6 +3,7 @@
 use contracts::shop::saga::v1 as wire;
 use contracts::shop::saga::v1::saga_event::Event as Request;
 use service_runtime::status::reason_of;
+use testkit::{SOON, eventually};
 use tonic::Code;
 use tonic_types::StatusExt;
 use uuid::Uuid;
@@ -50,7 +51,12 @@ async fn a_stuck_saga_is_retried_and_skipped_by_hand() {
         "a repeat gets the first answer"
     );
 
-    listed(&instance, &saga_id, wire::SagaStatus::Stuck).await;
+    // The stream, since the list may not have seen the retry yet.
+    eventually("the saga is stuck again", SOON, || async {
+        let saga = get(&instance, &saga_id).await.unwrap();
+        (saga.status() == wire::SagaStatus::Stuck).then_some(())
+    })
+    .await;
     let skipped = client.skip_saga_step(as_operator(skip(&saga_id, "counted and booked by hand"))).await;
     assert_eq!(skipped.unwrap().into_inner().saga.unwrap().open_step, "ConfirmOrder");
     shop.until(&saga_id, "SagaEnded Completed").await;

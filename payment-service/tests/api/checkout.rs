@@ -103,7 +103,6 @@ async fn a_payment_stays_unknown_and_visible_beyond_its_budget_and_is_asked_on()
 
     shop.crash_and_restart(|options| {
         quick(options);
-        options.calls.lease = Some(Duration::from_secs(3));
         simulator(options).pending_asks = 0;
     })
     .await;
@@ -246,7 +245,6 @@ async fn a_worker_that_dies_between_call_and_report_leaves_one_capture() {
     fn deaf(options: &mut payment_service::Options) {
         quick(options);
         options.calls.timeout = Duration::from_secs(3600);
-        options.calls.lease = Some(Duration::from_secs(4));
         simulator(options).slow = Duration::from_secs(3600);
     }
     let mut shop = Shop::open_with(deaf).await;
@@ -283,11 +281,7 @@ async fn a_restart_in_the_middle_loses_no_request() {
         shop.requests.authorize(*order, ["tok_success", "tok_error_then_success", "tok_slow"][i % 3]);
     }
     shop.until_authorized(orders[0]).await;
-    let short_lease = |options: &mut payment_service::Options| {
-        quick(options);
-        options.calls.lease = Some(Duration::from_secs(4));
-    };
-    shop.crash_and_restart(short_lease).await;
+    shop.crash_and_restart(quick).await;
     for order in &orders {
         shop.requests.capture(*order);
         shop.requests.authorize(*order, "tok_success");

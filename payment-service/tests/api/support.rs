@@ -61,6 +61,8 @@ pub fn quick(options: &mut Options) {
     options.calls.first_pause = Duration::from_millis(10);
     options.calls.longest_pause = Duration::from_millis(100);
     options.calls.budget = 1000;
+    // What a killed worker held is taken over soon.
+    options.calls.lease = Some(Duration::from_secs(4));
     options.log_poll_interval = Duration::from_millis(20);
     simulator(options).slow = Duration::from_millis(50);
 }

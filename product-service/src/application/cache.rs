@@ -1,5 +1,5 @@
 //! Products as they were read, in memory. The projections take out what they changed once their transaction is
-//! committed; what another replica's projections change leaves after [`TTL`]. So nothing here is ever staler than
+//! committed; what another replica's projections change leaves after [`CACHE_TTL`]. So nothing here is ever staler than
 //! that, and a reader who must see their own write does not ask here at all.
 //!
 //! A read may overlap with a change: it found the old row, and comes to store it after the change has taken the
@@ -17,7 +17,7 @@ use crate::domain::ProductId;
 
 /// The longest time for which an outdated product can be read, in replicas that do not run the projections
 /// themselves; and, where they do, of stock that changed in the very moment in which its variant was added.
-pub const TTL: Duration = Duration::from_secs(5);
+pub const CACHE_TTL: Duration = Duration::from_secs(5);
 /// How much memory the products may take, roughly.
 pub const CAPACITY_BYTES: u64 = 32 * 1024 * 1024;
 /// Products whose ids fall together share a counter of changes; a change to one costs another one read at most.
@@ -43,7 +43,7 @@ pub struct Ticket(u64);
 
 impl Default for ProductCache {
     fn default() -> Self {
-        Self::new(TTL, CAPACITY_BYTES)
+        Self::new(CACHE_TTL, CAPACITY_BYTES)
     }
 }
 
@@ -133,7 +133,7 @@ mod tests {
         short_lived.store(Arc::clone(&kept), short_lived.ticket(kept.product_id));
         assert_eq!(short_lived.get(kept.product_id), None);
 
-        let small = ProductCache::new(TTL, 10_000);
+        let small = ProductCache::new(CACHE_TTL, 10_000);
         for id in 0..1_000 {
             let product = product(id, 1);
             small.store(Arc::clone(&product), small.ticket(product.product_id));

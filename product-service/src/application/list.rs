@@ -74,16 +74,27 @@ impl ListFilter {
             if let Some(highest) = range.highest {
                 sql.push(" AND v.price <= ").push_bind(highest);
             }
+            behind(&mut sql, after);
             sql.push(")");
         }
         if self.in_stock {
             sql.push(
                 " AND EXISTS (SELECT FROM variants v JOIN availability a USING (sku) \
-                  WHERE v.product_id = p.product_id AND a.in_stock)",
+                  WHERE v.product_id = p.product_id AND a.in_stock",
             );
+            behind(&mut sql, after);
+            sql.push(")");
         }
         sql.push(" ORDER BY p.product_id DESC LIMIT ").push_bind(limit);
         sql
+    }
+}
+
+/// Says of variants what is said of their products, which the planner does not conclude by itself: a later page
+/// would else begin with the variants of all pages before it.
+fn behind(sql: &mut QueryBuilder<Postgres>, after: Option<ProductId>) {
+    if let Some(after) = after {
+        sql.push(" AND v.product_id < ").push_bind(after.as_uuid());
     }
 }
 

@@ -111,7 +111,7 @@ fn create(
 ) -> Result<Changed, Halt<ProductError>> {
     let command = ProductCommand::Create {
         handle: handle.clone(),
-        details: details.clone(),
+        details: Box::new(details.clone()),
         assortment: assortment.clone(),
         publish,
     };

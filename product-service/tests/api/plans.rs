@@ -69,7 +69,6 @@ async fn no_list_reads_a_whole_table() {
             let rows = sqlx::query_with(explain, arguments).fetch_all(log.pool()).await.unwrap();
             let plan: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
             let plan = plan.join("\n");
-            println!("{name}:\n{plan}\n");
             assert!(!plan.contains("Seq Scan"), "{name}:\n{plan}");
         }
     }

@@ -8,7 +8,7 @@ use super::super::{Assortment, Handle, Price, Sku};
 pub enum ProductCommand {
     Create {
         handle: Handle,
-        details: Details,
+        details: Box<Details>,
         assortment: Assortment,
         /// Put it on sale at once.
         publish: bool,

@@ -45,7 +45,7 @@ fn details() -> Details {
 fn create(skus: &[&str], publish: bool) -> ProductCommand {
     ProductCommand::Create {
         handle: handle(),
-        details: details(),
+        details: Box::new(details()),
         assortment: sizes(skus, eur(1000)),
         publish,
     }
@@ -123,7 +123,7 @@ fn a_product_is_created_once() {
 fn no_event_holds_more_than_a_bounded_number_of_variants() {
     let command = ProductCommand::Create {
         handle: handle(),
-        details: details(),
+        details: Box::new(details()),
         assortment: many(0, MAX_VARIANTS),
         publish: true,
     };
@@ -242,7 +242,7 @@ fn variants_are_added_in_the_options_and_the_currency_of_the_product() {
 fn a_product_never_has_more_variants_than_the_limit() {
     let full = ProductCommand::Create {
         handle: handle(),
-        details: details(),
+        details: Box::new(details()),
         assortment: many(0, MAX_VARIANTS - 1),
         publish: false,
     };

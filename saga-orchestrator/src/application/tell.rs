@@ -10,7 +10,7 @@ use super::operate::{Operate, OperatorOrder};
 use super::view::{SagaId, SagaView};
 use crate::domain::definition::{CANCELLATION, CHECKOUT, Definition};
 use crate::domain::{
-    Cancellation, Checkout, Command, Event, Input, Kind, OrderId, Policy, Refusal, Saga, Start, Timer,
+    Cancellation, Checkout, Command, Event, Input, Kind, OrderId, Policy, Refusal, Saga, Timer,
     cancellation_of,
 };
 
@@ -106,13 +106,7 @@ impl Sagas {
         Self { processor, policy }
     }
 
-    /// An order was placed: its checkout begins.
-    pub async fn begin_checkout(&self, start: Start, context: CommandContext) -> Outcome<Told> {
-        let (Start::Checkout { order_id, .. } | Start::Cancellation { order_id, .. }) = start;
-        self.tell(order_id, None, Input::Start(start), context).await
-    }
-
-    /// Something happened to an order.
+    /// Something happened to an order: it was placed, somebody wants it cancelled, a participant answered.
     pub async fn hear(&self, order_id: OrderId, input: Input, context: CommandContext) -> Outcome<Told> {
         self.tell(order_id, None, input, context).await
     }

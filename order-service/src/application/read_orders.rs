@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use eventsourcing::{EventLog, NotReached, Position, SubscriptionHandle};
+use eventsourcing::{EventLog, NotReached, Position, StreamId, SubscriptionHandle};
 use sqlx::postgres::PgRow;
 use sqlx::types::Json;
 use sqlx::{Postgres, QueryBuilder, Row};
@@ -12,7 +12,7 @@ use super::StoreError;
 use super::personal_data::{Field, PersonalData, WrappedKey};
 use super::timeline::{Entry, Timeline};
 use crate::domain::order::{Amount, OrderLine, OrderPlaced, Status};
-use crate::domain::{Contact, Currency, CustomerId, KeySubject, Money, OrderId, SealedText};
+use crate::domain::{Contact, Currency, CustomerId, KeySubject, Money, Order, OrderId, SealedText};
 
 /// An order as it is read.
 #[derive(Clone, Debug, PartialEq)]
@@ -103,14 +103,28 @@ impl ReadOrders {
         self.read_model.wait_for(position, patience).await
     }
 
-    /// One order; `None` when there is none. An order that was placed a moment ago is waited for.
+    /// One order; `None` when there is none. It is never behind what the order's history or a watch of it has
+    /// shown: while the read model is, it is waited for.
     pub async fn get(&self, order_id: OrderId, patience: Duration) -> Result<Option<OrderView>, ReadError> {
-        if let Some(order) = self.find(order_id).await? {
-            return Ok(Some(order));
+        // In this order: what is appended in between makes the row newer, and not older.
+        let newest = self.newest_version(order_id).await?;
+        match self.find(order_id).await? {
+            Some(order) if order.version >= newest => return Ok(Some(order)),
+            None if newest == 0 => return Ok(None),
+            _ => {}
         }
         let head = self.log.position(self.log.head().await?);
         self.wait_for(&head, patience).await?;
         self.find(order_id).await
+    }
+
+    async fn newest_version(&self, order_id: OrderId) -> Result<u64, sqlx::Error> {
+        let newest = "SELECT version FROM eventlog.events WHERE stream_id = $1 ORDER BY version DESC LIMIT 1";
+        let newest: Option<i64> = sqlx::query_scalar(newest)
+            .bind(StreamId::of::<Order>(order_id).as_str())
+            .fetch_optional(self.log.pool())
+            .await?;
+        Ok(newest.map_or(0, |version| version as u64))
     }
 
     async fn find(&self, order_id: OrderId) -> Result<Option<OrderView>, ReadError> {

@@ -14,17 +14,6 @@ use tonic::Code;
 
 use crate::support::*;
 
-/// What only the person and the shop may know.
-const PERSONAL: [&str; 7] = [
-    "ada.byron",
-    "shopper.example",
-    "Ada Byron",
-    "St James Square",
-    "SW1Y 4LE",
-    "London-Westminster",
-    "Knock thrice",
-];
-
 fn pg_dump(url: &str) -> String {
     let installed = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let candidates = installed.map(|version| version.path().join("bin/pg_dump")).filter(|path| path.exists());

@@ -224,6 +224,17 @@ pub fn eur(minor_units: i64) -> Option<Money> {
     Some(Money { currency_code: "EUR".into(), minor_units })
 }
 
+/// What only the person and the shop may know.
+pub const PERSONAL: [&str; 7] = [
+    "ada.byron",
+    "shopper.example",
+    "Ada Byron",
+    "St James Square",
+    "SW1Y 4LE",
+    "London-Westminster",
+    "Knock thrice",
+];
+
 pub fn contact() -> wire::Contact {
     wire::Contact {
         email: "ada.byron@shopper.example".into(),

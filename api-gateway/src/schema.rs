@@ -48,10 +48,19 @@ impl Comments {
     }
 }
 
+/// A comment without its line breaks, which only the width of the source asked for. Empty lines between
+/// paragraphs and lists stay.
 fn tidy(comment: &str) -> String {
-    let lines: Vec<&str> =
-        comment.lines().map(|line| line.strip_prefix(' ').unwrap_or(line).trim_end()).collect();
-    lines.join("\n").trim().to_owned()
+    let mut text = String::with_capacity(comment.len());
+    for line in comment.trim().lines() {
+        let line = line.strip_prefix(' ').unwrap_or(line).trim_end();
+        let goes_on = !(line.is_empty() || line.starts_with([' ', '-', '*']) || text.ends_with('\n'));
+        if !text.is_empty() {
+            text.push(if goes_on { ' ' } else { '\n' });
+        }
+        text.push_str(line);
+    }
+    text
 }
 
 /// Makes schemas and collects the components that they refer to.
@@ -134,13 +143,19 @@ impl Schemas {
         }
         let mut schema = json!({"type": "object", "properties": properties});
         let comment = self.comments.get(&message.parent_file(), message.path());
-        let choices = message.oneofs().filter(|oneof| !oneof.is_synthetic()).map(|oneof| {
-            let names: Vec<String> = oneof.fields().map(|field| format!("`{}`", field.json_name())).collect();
-            format!("At most one of {} is set.", names.join(", "))
-        });
+        let oneofs: Vec<Vec<String>> = message
+            .oneofs()
+            .filter(|oneof| !oneof.is_synthetic())
+            .map(|oneof| oneof.fields().map(|field| field.json_name().to_owned()).collect())
+            .collect();
+        let choices = oneofs.iter().map(|names| format!("At most one of `{}` is set.", names.join("`, `")));
         let description: Vec<String> = comment.into_iter().chain(choices).collect();
         if !description.is_empty() {
             schema["description"] = description.join("\n\n").into();
+        }
+        // JSON schema could say this only with a `oneOf` of all combinations; the page makes examples with it.
+        if !oneofs.is_empty() {
+            schema["x-oneofs"] = oneofs.into();
         }
         schema
     }
@@ -192,4 +207,15 @@ impl Schemas {
 
 fn reference(name: &str) -> Value {
     json!({"$ref": format!("#/components/schemas/{name}")})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_comment_keeps_its_paragraphs_and_lists_and_loses_the_breaks_of_its_lines() {
+        assert_eq!(tidy(" One\n two.\n\n Three:\n - a\n - b\n"), "One two.\n\nThree:\n- a\n- b");
+        assert_eq!(tidy(" One.\n"), "One.");
+    }
 }

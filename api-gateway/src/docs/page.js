@@ -71,7 +71,9 @@ function example(schema, depth = 0) {
   if (own.additionalProperties) return {};
   if (own.type === "object") {
     if (depth >= EXAMPLE_DEPTH) return {};
-    return Object.fromEntries(Object.entries(own.properties ?? {}).map(([name, field]) => [name, example(field, depth + 1)]));
+    const beside = new Set((own["x-oneofs"] ?? []).flatMap((members) => members.slice(1)));
+    const fields = Object.entries(own.properties ?? {}).filter(([name]) => !beside.has(name));
+    return Object.fromEntries(fields.map(([name, field]) => [name, example(field, depth + 1)]));
   }
   if (own.type === "boolean") return false;
   if (own.type === "integer" || own.type === "number") return 0;

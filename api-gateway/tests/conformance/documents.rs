@@ -133,6 +133,8 @@ async fn schemas_are_those_of_canonical_json() {
     ] {
         assert_eq!(fields[field][member], value, "{field}");
     }
+    let reply = &document["components"]["schemas"]["conformance.v1.WatchThingReply"];
+    assert_eq!(reply["description"], "At most one of `created`, `wasRemoved` is set.");
     assert!(document["components"]["schemas"].get("google.protobuf.Timestamp").is_none());
 }
 

@@ -2,9 +2,13 @@
 
 use proptest::collection::{hash_map, vec};
 use proptest::prelude::*;
+use std::sync::LazyLock;
+
 use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MapKey, MessageDescriptor, Value};
 
-use crate::support::{echo, message};
+use crate::support::{Harness, echo, message};
+
+static ECHO: LazyLock<Harness> = LazyLock::new(echo);
 
 /// How deep messages nest.
 const DEPTH: usize = 2;
@@ -125,8 +129,7 @@ proptest! {
         let sent = sent.0;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let body = serde_json::to_string(&sent).unwrap();
-        let harness = echo();
-        let answer = runtime.block_on(harness.post("/v1/echo", &body));
+        let answer = runtime.block_on(ECHO.post("/v1/echo", &body));
         prop_assert_eq!(answer.status, 200, "{}: {:?}", body, answer.body);
         let mut json = serde_json::Deserializer::from_slice(&answer.body);
         let returned = DynamicMessage::deserialize(message("Everything"), &mut json).unwrap();
@@ -142,11 +145,10 @@ proptest! {
     #[test]
     fn no_body_and_no_path_makes_the_gateway_fail(body in ".*", path in "(/[a-z0-9%{}:*.]{0,8}){0,6}", query in "[a-z0-9.=&%+_]{0,40}") {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        let harness = echo();
-        let posted = runtime.block_on(harness.post("/v1/echo", &body));
+        let posted = runtime.block_on(ECHO.post("/v1/echo", &body));
         prop_assert!(posted.status.as_u16() < 500, "{:?}", posted);
         if let Ok(uri) = format!("/v1{path}?{query}").parse::<http::Uri>() {
-            let answer = runtime.block_on(harness.get(&uri.to_string()));
+            let answer = runtime.block_on(ECHO.get(&uri.to_string()));
             prop_assert!(answer.status.as_u16() < 500, "{:?}", answer);
         }
     }

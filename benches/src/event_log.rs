@@ -80,7 +80,12 @@ async fn hot_stream(environment: &Environment, limits: &Limits) -> anyhow::Resul
         }
     })
     .await?;
-    rate("commands on one stream, 32 clients", measured.per_second, limits.insert, "pgbench, one row, 32 clients");
+    rate(
+        "commands on one stream, 32 clients",
+        measured.per_second,
+        limits.insert,
+        "pgbench, one row, 32 clients",
+    );
     Ok(())
 }
 

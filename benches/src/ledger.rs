@@ -4,8 +4,8 @@
 use std::str::FromStr;
 
 use eventsourcing::{
-    CommandContext, CommandProcessor, Decide, Decider, DomainEvent, EventLog, LogOptions, Metadata, Migrations,
-    ProcessorOptions, Retention, StreamId,
+    CommandContext, CommandProcessor, Decide, Decider, DomainEvent, EventLog, LogOptions, Metadata,
+    Migrations, ProcessorOptions, Retention, StreamId,
 };
 use serde::{Deserialize, Serialize};
 use sqlx::postgres::PgConnectOptions;
@@ -14,7 +14,8 @@ use uuid::Uuid;
 
 const LOG: &str = "bench";
 const NO_TABLES: Migrations = &[];
-const NOTE: &str = "Two crates of glazed tiles and one sack of grout, left at the side door with the neighbour";
+const NOTE: &str =
+    "Two crates of glazed tiles and one sack of grout, left at the side door with the neighbour";
 /// Metadata of the size that ours has.
 pub const SAMPLE_METADATA: &str =
     r#"{"correlation_id":"6f1f2b1e-8c0a-4d0e-9d0f-4d3b0a5c7e21","actor":"bench"}"#;
@@ -102,7 +103,10 @@ pub async fn fresh_database(server: &str, name: &str) -> anyhow::Result<String> 
     connection.execute(AssertSqlSafe(format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"))).await?;
     connection.execute(AssertSqlSafe(format!("CREATE DATABASE {name}"))).await?;
     connection.execute("CHECKPOINT").await?;
-    Ok(server.database(name).to_url_lossy().to_string())
+    // Without parameters: those that sqlx writes are not known to pgbench.
+    let mut url = server.database(name).to_url_lossy();
+    url.set_query(None);
+    Ok(url.to_string())
 }
 
 /// An empty log in a database of its own.

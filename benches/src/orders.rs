@@ -62,7 +62,9 @@ impl Shop {
         let any = "127.0.0.1:0";
         let mut command = Command::new(binary);
         command.arg("serve").env("STORELINE_DATA", &data).env("LOG_FILTER", "warn").stdout(Stdio::null());
-        for variable in ["HTTP", "ADMIN", "GRPC_PRODUCT", "GRPC_INVENTORY", "GRPC_ORDER", "GRPC_PAYMENT", "GRPC_SAGA"] {
+        for variable in
+            ["HTTP", "ADMIN", "GRPC_PRODUCT", "GRPC_INVENTORY", "GRPC_ORDER", "GRPC_PAYMENT", "GRPC_SAGA"]
+        {
             command.env(format!("STORELINE_{variable}"), any);
         }
         let process = command.spawn().with_context(|| format!("{} cannot be started", binary.display()))?;
@@ -77,6 +79,8 @@ impl Shop {
             tokio::time::sleep(Duration::from_millis(20)).await;
         };
         figure("start of the shop, with a new database", &format!("{:.1} s", begun.elapsed().as_secs_f64()));
+        // In a build of the whole workspace the client has TLS in it, and asks for this though it never uses it.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let client = Client {
             http: reqwest::Client::builder().no_proxy().build()?,
             base: format!("http://{}", addresses["http"].as_str().context("the shop has no address")?),
@@ -121,7 +125,8 @@ impl Drop for Shop {
 
 impl Client {
     async fn post(&self, path: &str, body: &Value, operator: bool) -> anyhow::Result<Value> {
-        let mut request = self.http.post(format!("{}{path}", self.base)).header("content-type", "application/json");
+        let mut request =
+            self.http.post(format!("{}{path}", self.base)).header("content-type", "application/json");
         if operator {
             request = request.bearer_auth(&self.operator);
         }

@@ -83,7 +83,8 @@ fn describe_config() -> anyhow::Result<u8> {
 async fn databases(location: &Location) -> anyhow::Result<Database> {
     let folder = DataFolder::attach(&location.data)?;
     let url = location.database_url.as_ref().map(Secret::expose);
-    let database = Database::attach(&folder, url, &EmbeddedOptions::default(), |step| tracing::info!("{step}")).await?;
+    let database =
+        Database::attach(&folder, url, &EmbeddedOptions::default(), |step| tracing::info!("{step}")).await?;
     Ok(database)
 }
 

@@ -5,52 +5,53 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use futures::StreamExt;
-use futures::stream::BoxStream;
-use reqwest::{Method, StatusCode};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::{Bytes, Incoming};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
 
 /// How long one answer may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// Longest line of an event stream that is kept, in bytes.
-const MAX_LINE_BYTES: usize = 1024 * 1024;
+/// Longest answer, and longest line of an event stream, in bytes.
+const MAX_BYTES: usize = 1024 * 1024;
 
-/// A client of one shop.
+/// A client of one shop, over plain HTTP: it is on the same machine.
 #[derive(Clone)]
 pub struct RestClient {
-    http: reqwest::Client,
+    http: Client<HttpConnector, Full<Bytes>>,
     base: String,
 }
 
 /// One call, built up and then sent.
 pub struct Call {
-    request: reqwest::RequestBuilder,
+    http: Client<HttpConnector, Full<Bytes>>,
+    request: http::request::Builder,
+    body: String,
     what: String,
 }
 
 impl RestClient {
     /// For the shop at `address`.
-    ///
-    /// # Errors
-    /// When the client cannot be made.
-    pub fn new(address: std::net::SocketAddr) -> anyhow::Result<Self> {
-        let http = reqwest::Client::builder().no_proxy().connect_timeout(TIMEOUT).build()?;
-        Ok(Self { http, base: format!("http://{address}") })
+    pub fn new(address: std::net::SocketAddr) -> Self {
+        let http = Client::builder(TokioExecutor::new()).build_http();
+        Self { http, base: format!("http://{address}") }
     }
 
     pub fn get(&self, path: &str) -> Call {
-        self.call(Method::GET, path)
+        self.call(Method::GET, path, String::new())
     }
 
     pub fn post(&self, path: &str, body: &Value) -> Call {
-        let mut call = self.call(Method::POST, path);
-        call.request = call.request.header("content-type", "application/json").body(body.to_string());
-        call
+        self.call(Method::POST, path, body.to_string()).header("content-type", "application/json")
     }
 
-    fn call(&self, method: Method, path: &str) -> Call {
-        let request = self.http.request(method.clone(), format!("{}{path}", self.base));
-        Call { request, what: format!("{method} {path}") }
+    fn call(&self, method: Method, path: &str, body: String) -> Call {
+        let what = format!("{method} {path}");
+        let request = Request::builder().method(method).uri(format!("{}{path}", self.base));
+        Call { http: self.http.clone(), request, body, what }
     }
 
     /// The events of an order, from the first on, until the stream ends.
@@ -59,25 +60,29 @@ impl RestClient {
     /// When the stream does not begin.
     pub async fn watch_order(&self, order_id: &str, token: &str) -> anyhow::Result<EventStream> {
         let call = self.get(&format!("/v1/orders/{order_id}/events")).bearer(token);
-        let response = call.request.header("accept", "text/event-stream").send().await?;
-        if response.status() != StatusCode::OK {
-            bail!("{}: {}", call.what, problem(response.status(), &response.text().await?));
+        let what = call.what.clone();
+        let response = call.header("accept", "text/event-stream").answer().await?;
+        let status = response.status();
+        if status != StatusCode::OK {
+            bail!("{what}: {}", problem(status, &text(response).await?));
         }
-        let chunks = response.bytes_stream().map(|chunk| chunk.map(|bytes| bytes.to_vec())).boxed();
-        Ok(EventStream { chunks, buffer: Vec::new(), ready: VecDeque::new() })
+        Ok(EventStream { body: response.into_body(), buffer: Vec::new(), ready: VecDeque::new() })
     }
 }
 
 impl Call {
     #[must_use]
-    pub fn bearer(mut self, token: &str) -> Self {
-        self.request = self.request.bearer_auth(token);
-        self
+    pub fn bearer(self, token: &str) -> Self {
+        self.header("authorization", &format!("Bearer {token}"))
     }
 
     #[must_use]
-    pub fn idempotency_key(mut self, key: &str) -> Self {
-        self.request = self.request.header("idempotency-key", key);
+    pub fn idempotency_key(self, key: &str) -> Self {
+        self.header("idempotency-key", key)
+    }
+
+    fn header(mut self, name: &str, value: &str) -> Self {
+        self.request = self.request.header(name, value);
         self
     }
 
@@ -86,14 +91,31 @@ impl Call {
     /// # Errors
     /// A problem, with what the shop says about it.
     pub async fn send(self) -> anyhow::Result<Value> {
-        let response = self.request.timeout(TIMEOUT).send().await.with_context(|| self.what.clone())?;
-        let status = response.status();
-        let text = response.text().await.with_context(|| self.what.clone())?;
+        let what = self.what.clone();
+        let answered = async {
+            let response = self.answer().await?;
+            anyhow::Ok((response.status(), text(response).await?))
+        };
+        let answered = tokio::time::timeout(TIMEOUT, answered).await;
+        let (status, text) = answered
+            .with_context(|| format!("{what}: no answer within {TIMEOUT:?}"))?
+            .with_context(|| what.clone())?;
         if !status.is_success() {
-            bail!("{}: {}", self.what, problem(status, &text));
+            bail!("{what}: {}", problem(status, &text));
         }
-        serde_json::from_str(&text).with_context(|| format!("{}: the answer is not JSON", self.what))
+        serde_json::from_str(&text).with_context(|| format!("{what}: the answer is not JSON"))
     }
+
+    async fn answer(self) -> anyhow::Result<Response<Incoming>> {
+        let request = self.request.body(Full::new(Bytes::from(self.body)))?;
+        Ok(self.http.request(request).await?)
+    }
+}
+
+async fn text(response: Response<Incoming>) -> anyhow::Result<String> {
+    let body = Limited::new(response.into_body(), MAX_BYTES).collect().await;
+    let body = body.map_err(|error| anyhow::anyhow!("the answer cannot be read: {error}"))?;
+    Ok(String::from_utf8(body.to_bytes().into())?)
 }
 
 fn problem(status: StatusCode, text: &str) -> String {
@@ -104,7 +126,7 @@ fn problem(status: StatusCode, text: &str) -> String {
 
 /// Server-sent events as they come.
 pub struct EventStream {
-    chunks: BoxStream<'static, reqwest::Result<Vec<u8>>>,
+    body: Incoming,
     buffer: Vec<u8>,
     ready: VecDeque<Value>,
 }
@@ -119,8 +141,8 @@ impl EventStream {
             if let Some(event) = self.ready.pop_front() {
                 return Ok(Some(event));
             }
-            let Some(chunk) = self.chunks.next().await else { return Ok(None) };
-            self.buffer.extend(chunk?);
+            let Some(frame) = self.body.frame().await else { return Ok(None) };
+            self.buffer.extend(frame?.into_data().unwrap_or_default());
             while let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = self.buffer.drain(..=end).collect();
                 let line = std::str::from_utf8(&line)?.trim_end();
@@ -131,8 +153,8 @@ impl EventStream {
                     self.ready.push_back(serde_json::from_str(data.trim_start())?);
                 }
             }
-            if self.buffer.len() > MAX_LINE_BYTES {
-                bail!("a line of the event stream is longer than {MAX_LINE_BYTES} bytes");
+            if self.buffer.len() > MAX_BYTES {
+                bail!("a line of the event stream is longer than {MAX_BYTES} bytes");
             }
         }
     }

@@ -97,8 +97,10 @@ impl Cut {
     pub async fn take(urls: &PerLog<String>) -> Result<Self, AuditError> {
         let mut logs = Vec::new();
         for log in Log::ALL {
-            let options =
-                LogOptions { max_connections: CONNECTIONS, ..LogOptions::new(log.name(), urls[log].as_str()) };
+            let options = LogOptions {
+                max_connections: CONNECTIONS,
+                ..LogOptions::new(log.name(), urls[log].as_str())
+            };
             logs.push(EventLog::open(options).await?);
         }
         // Each loop ends before the next begins: that is what makes the cut sound.

@@ -42,15 +42,22 @@ struct Outcome {
 
 pub async fn run(arguments: Arguments, location: &Location) -> anyhow::Result<u8> {
     let shop = RunningShop::find(location)?;
-    let rest = RestClient::new(shop.addresses.http)?;
+    let rest = RestClient::new(shop.addresses.http);
     let quiet = arguments.json;
-    import::catalogue(&shop, CATALOGUE, quiet).await.context("importing the sample catalogue")?;
+    let catalogue =
+        import::catalogue(&shop, CATALOGUE, quiet).await.context("importing the sample catalogue")?;
 
     let mut outcomes = Vec::new();
     let mut running = tokio::task::JoinSet::new();
     for (place, order) in script::ORDERS.iter().enumerate() {
-        let (rest, operator) = (rest.clone(), shop.operator_token.clone());
-        running.spawn(async move { (place, play(&rest, &operator, order, quiet).await) });
+        let player = Player {
+            rest: rest.clone(),
+            operator: shop.operator_token.clone(),
+            catalogue: catalogue.clone(),
+            order,
+            quiet,
+        };
+        running.spawn(async move { (place, player.play().await) });
     }
     while let Some(played) = running.join_next().await {
         outcomes.push(played?);
@@ -74,148 +81,153 @@ pub async fn run(arguments: Arguments, location: &Location) -> anyhow::Result<u8
     Ok(0)
 }
 
-/// Plays one order from the goods' arrival to its end.
-async fn play(
-    rest: &RestClient,
-    operator: &str,
+/// Plays one order of the script.
+struct Player {
+    rest: RestClient,
+    /// The operator's token.
+    operator: String,
+    /// The position of the catalogue's log that prices must have come to.
+    catalogue: String,
     order: &'static Order,
     quiet: bool,
-) -> anyhow::Result<Outcome> {
-    let quantity = match order.quantity {
-        Quantity::Of(pieces) => {
-            let receive = json!({ "quantity": RECEIVED.to_string(), "reference": "demo" });
-            let path = format!("/v1/stock/{}:receive", order.sku);
-            let key = Uuid::now_v7().to_string();
-            rest.post(&path, &receive).bearer(operator).idempotency_key(&key).send().await?;
-            pieces
+}
+
+impl Player {
+    /// From the goods' arrival to the order's end.
+    async fn play(&self) -> anyhow::Result<Outcome> {
+        let order = self.order;
+        let quantity = match order.quantity {
+            Quantity::Of(pieces) => {
+                self.receive().await?;
+                pieces
+            }
+            Quantity::MoreThanThereIs => self.available().await? + 1,
+        };
+        let placed = self.place(quantity).await?;
+        let order_id = text(&placed["order"]["orderId"])?;
+        let token = text(&placed["accessToken"])?;
+        self.say(&format!("placed as {order_id}, {quantity} x {}", order.sku));
+
+        let mut timeline = Vec::new();
+        let followed = self.follow(&order_id, &token, &mut timeline);
+        let mut problem = match tokio::time::timeout(PATIENCE, followed).await {
+            Ok(followed) => followed.err().map(|error| format!("{error:#}")),
+            Err(_) => Some(format!("not at its end after {PATIENCE:?}")),
+        };
+        let end = self.rest.get(&format!("/v1/orders/{order_id}")).bearer(&token).send().await?;
+        let status = text(&end["order"]["status"])?;
+        let reason = end["order"]["reason"].as_str().unwrap_or_default().to_owned();
+        if problem.is_none() {
+            problem = self.check(&order_id, &status).await.err().map(|e| format!("{e:#}"));
         }
-        Quantity::MoreThanThereIs => available(rest, operator, order.sku).await? + 1,
-    };
-
-    let placed = place(rest, order, quantity).await?;
-    let order_id = text(&placed["order"]["orderId"])?;
-    let token = text(&placed["accessToken"])?;
-    say(quiet, order, &format!("placed as {order_id}, {quantity} x {}", order.sku));
-
-    let mut timeline = Vec::new();
-    let followed = follow(rest, order, &order_id, &token, &mut timeline, quiet);
-    let mut problem = match tokio::time::timeout(PATIENCE, followed).await {
-        Ok(followed) => followed.err().map(|error| format!("{error:#}")),
-        Err(_) => Some(format!("not at its end after {PATIENCE:?}")),
-    };
-    let end = rest.get(&format!("/v1/orders/{order_id}")).bearer(&token).send().await?;
-    let status = text(&end["order"]["status"])?;
-    let reason = end["order"]["reason"].as_str().unwrap_or_default().to_owned();
-    if problem.is_none() {
-        problem = check(rest, operator, order, &order_id, &status).await.err().map(|e| format!("{e:#}"));
+        Ok(Outcome { order, order_id, status, reason, timeline, problem })
     }
-    Ok(Outcome { order, order_id, status, reason, timeline, problem })
-}
 
-async fn available(rest: &RestClient, operator: &str, sku: &str) -> anyhow::Result<i64> {
-    let stock = rest.get(&format!("/v1/stock/{sku}")).bearer(operator).send().await?;
-    int(&stock["stock"]["available"]).context("the stock has no number")
-}
+    async fn receive(&self) -> anyhow::Result<()> {
+        let receive = json!({ "quantity": RECEIVED.to_string(), "reference": "demo" });
+        let call = self.rest.post(&format!("/v1/stock/{}:receive", self.order.sku), &receive);
+        call.bearer(&self.operator).idempotency_key(&fresh_key()).send().await.map(drop)
+    }
 
-/// Places the order twice with the same key, as an impatient shopper does: it is one order.
-async fn place(rest: &RestClient, order: &Order, quantity: i64) -> anyhow::Result<Value> {
-    let body = json!({
-        "lines": [{ "sku": order.sku, "quantity": quantity.to_string() }],
-        "paymentToken": order.payment_token,
-        "contact": {
-            "email": "ada@customer.example",
-            "shippingAddress": {
-                "recipient": "Ada Example", "lines": ["1 Sample Street"],
-                "postalCode": "12345", "city": "Springfield", "countryCode": "DE"
+    async fn available(&self) -> anyhow::Result<i64> {
+        let call = self.rest.get(&format!("/v1/stock/{}", self.order.sku));
+        let stock = call.bearer(&self.operator).send().await?;
+        int(&stock["stock"]["available"]).context("the stock has no number")
+    }
+
+    /// Places the order twice with the same key, as an impatient shopper does: it is one order.
+    async fn place(&self, quantity: i64) -> anyhow::Result<Value> {
+        let body = json!({
+            "lines": [{ "sku": self.order.sku, "quantity": quantity.to_string() }],
+            "paymentToken": self.order.payment_token,
+            "contact": {
+                "email": "ada@customer.example",
+                "shippingAddress": {
+                    "recipient": "Ada Example", "lines": ["1 Sample Street"],
+                    "postalCode": "12345", "city": "Springfield", "countryCode": "DE"
+                },
+                "deliveryNote": "The bell is broken, please knock."
             },
-            "deliveryNote": "The bell is broken, please knock."
-        }
-    });
-    let key = Uuid::now_v7().to_string();
-    let placing = || rest.post("/v1/orders", &body).idempotency_key(&key).send();
-    let (first, second) = tokio::try_join!(placing(), placing())?;
-    ensure!(first["order"]["orderId"] == second["order"]["orderId"], "a double click made two orders");
-    Ok(first)
-}
-
-/// Follows the order to its end, asking for its cancellation where the script says so.
-async fn follow(
-    rest: &RestClient,
-    order: &Order,
-    order_id: &str,
-    token: &str,
-    timeline: &mut Vec<String>,
-    quiet: bool,
-) -> anyhow::Result<()> {
-    if order.cancel == Cancel::AtOnce {
-        cancel(rest, order_id, token).await?;
+            "minPosition": self.catalogue,
+        });
+        let key = fresh_key();
+        let placing = || self.rest.post("/v1/orders", &body).idempotency_key(&key).send();
+        let (first, second) = tokio::try_join!(placing(), placing())?;
+        ensure!(first["order"]["orderId"] == second["order"]["orderId"], "a double click made two orders");
+        Ok(first)
     }
-    let mut cancelled = order.cancel != Cancel::OnceConfirmed;
-    loop {
-        let mut events = rest.watch_order(order_id, token).await?;
-        timeline.clear();
+
+    /// Follows the order to its end, asking for its cancellation where the script says so.
+    async fn follow(&self, order_id: &str, token: &str, timeline: &mut Vec<String>) -> anyhow::Result<()> {
+        match self.order.cancel {
+            Cancel::Never => self.watch(order_id, token, timeline).await,
+            Cancel::AtOnce => {
+                self.cancel(order_id, token).await?;
+                self.watch(order_id, token, timeline).await
+            }
+            Cancel::OnceConfirmed => {
+                self.watch(order_id, token, timeline).await?;
+                self.cancel(order_id, token).await?;
+                self.watch(order_id, token, timeline).await
+            }
+        }
+    }
+
+    async fn watch(&self, order_id: &str, token: &str, timeline: &mut Vec<String>) -> anyhow::Result<()> {
+        let mut events = self.rest.watch_order(order_id, token).await?;
+        let told = std::mem::take(timeline).len();
         while let Some(event) = events.next().await? {
             let entry = &event["entry"];
+            // The stream's last words are no entry.
+            let Some(name) = entry["event"].as_str() else { continue };
             let reason = entry["reason"].as_str().filter(|reason| !reason.is_empty());
-            let event = text(&entry["event"])?;
-            let line = format!(
-                "{}  {event}{}",
-                entry["at"].as_str().unwrap_or_default(),
-                reason.map(|reason| format!(" ({reason})")).unwrap_or_default()
-            );
-            say(quiet, order, &event);
-            timeline.push(line);
+            let reason = reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
+            timeline.push(format!("{}  {name}{reason}", entry["at"].as_str().unwrap_or_default()));
+            // A second watch begins with what the first has told.
+            if timeline.len() > told {
+                self.say(&format!("{name}{reason}"));
+            }
         }
-        if cancelled {
-            return Ok(());
+        Ok(())
+    }
+
+    async fn cancel(&self, order_id: &str, token: &str) -> anyhow::Result<()> {
+        let body = json!({ "reason": "CHANGED_MY_MIND" });
+        let call = self.rest.post(&format!("/v1/orders/{order_id}:cancel"), &body);
+        call.bearer(token).idempotency_key(&fresh_key()).send().await.map(drop)
+    }
+
+    /// The order's end is the one in the script, and the money agrees.
+    async fn check(&self, order_id: &str, status: &str) -> anyhow::Result<()> {
+        let expected = self.order.expected;
+        ensure!(status == expected.status(), "it is {status} and not {}", expected.status());
+        let call = self.rest.get(&format!("/v1/payments/{order_id}"));
+        let payment = call.bearer(&self.operator).send().await;
+        let amount = |name: &str| match &payment {
+            Ok(reply) => int(&reply["payment"][name]["minorUnits"]).unwrap_or(0),
+            // No payment was ever asked for.
+            Err(_) => 0,
+        };
+        let (captured, refunded) = (amount("captured"), amount("refunded"));
+        let agrees = match expected {
+            Expected::Confirmed => captured > 0 && refunded == 0,
+            Expected::ConfirmedForFree | Expected::Rejected => captured == 0,
+            Expected::CancelledAndRefunded => captured > 0 && refunded == captured,
+            Expected::Cancelled => refunded == captured,
+        };
+        ensure!(agrees, "captured {captured}, refunded {refunded}");
+        Ok(())
+    }
+
+    fn say(&self, what: &str) {
+        if !self.quiet {
+            println!("{:<34} {what}", self.order.name);
         }
-        cancel(rest, order_id, token).await?;
-        cancelled = true;
     }
 }
 
-async fn cancel(rest: &RestClient, order_id: &str, token: &str) -> anyhow::Result<()> {
-    let body = json!({ "reason": "CHANGED_MY_MIND" });
-    let key = Uuid::now_v7().to_string();
-    let call = rest.post(&format!("/v1/orders/{order_id}:cancel"), &body);
-    call.bearer(token).idempotency_key(&key).send().await.map(drop)
-}
-
-/// The order's end is the one in the script, and the money agrees.
-async fn check(
-    rest: &RestClient,
-    operator: &str,
-    order: &Order,
-    order_id: &str,
-    status: &str,
-) -> anyhow::Result<()> {
-    ensure!(status == order.expected.status(), "it is {status} and not {}", order.expected.status());
-    let payment = rest.get(&format!("/v1/payments/{order_id}")).bearer(operator).send().await;
-    let (captured, refunded) = match &payment {
-        Ok(reply) => (
-            int(&reply["payment"]["captured"]["minorUnits"]).unwrap_or(0),
-            int(&reply["payment"]["refunded"]["minorUnits"]).unwrap_or(0),
-        ),
-        // No payment was ever asked for.
-        Err(_) => (0, 0),
-    };
-    match order.expected {
-        Expected::Confirmed => ensure!(captured > 0 && refunded == 0, "captured {captured}, refunded {refunded}"),
-        Expected::ConfirmedForFree | Expected::Rejected => {
-            ensure!(captured == 0, "captured {captured} although nothing is owed");
-        }
-        Expected::CancelledAndRefunded => {
-            ensure!(captured > 0 && refunded == captured, "captured {captured}, refunded {refunded}");
-        }
-        Expected::Cancelled => ensure!(captured == refunded, "captured {captured}, refunded {refunded}"),
-    }
-    Ok(())
-}
-
-fn say(quiet: bool, order: &Order, what: &str) {
-    if !quiet {
-        println!("{:<34} {what}", order.name);
-    }
+fn fresh_key() -> String {
+    Uuid::now_v7().to_string()
 }
 
 fn report(outcome: &Outcome, json: bool) {

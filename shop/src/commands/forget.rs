@@ -27,7 +27,9 @@ pub async fn run(arguments: Arguments, location: &Location) -> anyhow::Result<u8
     let reply = orders.forget_person(request).await.map_err(|status| explain(&status))?.into_inner();
     match reply.keys_deleted {
         0 => println!("There was nothing to forget."),
-        keys => println!("Forgotten: {keys} key(s) deleted. What was sealed with them cannot be read any more."),
+        keys => {
+            println!("Forgotten: {keys} key(s) deleted. What was sealed with them cannot be read any more.")
+        }
     }
     Ok(0)
 }

@@ -12,6 +12,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 use contracts::shop::inventory::v1 as inventory;
 use contracts::shop::product::v1 as product;
+use eventsourcing::Position;
 use futures::StreamExt;
 use indicatif::{ProgressBar, ProgressStyle};
 use inventory::inventory_service_client::InventoryServiceClient;
@@ -63,6 +64,8 @@ struct Counts {
     unchanged: u64,
     refused: u64,
     stock_received: u64,
+    /// How far the catalogue's log has come with it.
+    reached: Option<Position>,
 }
 
 /// Everything that the products of one run need.
@@ -96,18 +99,19 @@ pub async fn run(arguments: Arguments, location: &Location) -> anyhow::Result<u8
 }
 
 /// Imports a catalogue that is known to be right, with its stock.
-pub(super) async fn catalogue(shop: &RunningShop, csv: &'static [u8], quiet: bool) -> anyhow::Result<()> {
+/// Returns the position to wait for before any of it is ordered, as its token.
+pub(super) async fn catalogue(shop: &RunningShop, csv: &'static [u8], quiet: bool) -> anyhow::Result<String> {
     let importer = Importer::new(shop, false, true).await?;
     let bar = ProgressBar::hidden();
     let counts = importer.import(Box::new(csv), ImportOptions::default(), &bar, Output::Silent).await?;
     if counts.refused > 0 {
         bail!("{} products of the sample catalogue were refused", counts.refused);
     }
+    let Counts { created, updated, unchanged, reached, .. } = counts;
     if !quiet {
-        let Counts { created, updated, unchanged, .. } = counts;
         println!("Sample catalogue: {created} products created, {updated} updated, {unchanged} unchanged.\n");
     }
-    Ok(())
+    Ok(reached.map(|position| position.to_string()).unwrap_or_default())
 }
 
 impl Importer {
@@ -193,6 +197,11 @@ impl Counts {
     fn count(&mut self, imported: &Imported, bar: &ProgressBar, output: Output) {
         use product::ImportOutcome;
         self.stock_received += imported.stock_received;
+        if let Ok(position) = imported.reply.position.parse::<Position>()
+            && self.reached.as_ref().is_none_or(|reached| reached.number < position.number)
+        {
+            self.reached = Some(position);
+        }
         let outcome = imported.reply.outcome();
         *match outcome {
             ImportOutcome::Created => &mut self.created,
@@ -255,7 +264,7 @@ fn report_refused(
 }
 
 fn summarize(counts: &Counts, arguments: &Arguments) {
-    let Counts { created, updated, unchanged, refused, stock_received } = counts;
+    let Counts { created, updated, unchanged, refused, stock_received, .. } = counts;
     if arguments.json {
         let line = json!({
             "created": created, "updated": updated, "unchanged": unchanged, "refused": refused,

@@ -1,11 +1,17 @@
 //! Opens the five services on databases of their own and connects their feeds. Which service follows which is
 //! written here and nowhere else.
 
+use std::time::Duration;
+
 use eventsourcing::Migrations;
 use service_runtime::grpc::Services;
 use service_runtime::{Secret, Shutdown, operations};
 
 use crate::database::Database;
+
+/// In one process everything that is appended is known at once; this only finds what another process appended,
+/// such as a second shop on the same database.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The keys that only the order service knows.
 pub struct Keys {
@@ -33,18 +39,33 @@ pub async fn start(
         migrated(database, saga_orchestrator::LOG, saga_orchestrator::MIGRATIONS),
     )?;
 
-    let order_options = order_service::Options::new(
-        order,
-        vec![keys.order_tokens.clone()],
-        vec![keys.personal_data.clone()],
-    );
-    let simulated = payment_service::Provider::Simulator;
-    let product = product_service::ProductService::open(product_service::Options::new(product)).await?;
-    let inventory = inventory_service::InventoryService::open(inventory_service::Options::new(inventory)).await?;
-    let order = order_service::OrderService::open(order_options).await?;
-    let payment =
-        payment_service::PaymentService::open(payment_service::Options::new(payment, simulated)).await?;
-    let saga = saga_orchestrator::SagaOrchestrator::open(saga_orchestrator::Options::new(saga)).await?;
+    let product = product_service::ProductService::open(product_service::Options {
+        log_poll_interval: POLL_INTERVAL,
+        ..product_service::Options::new(product)
+    })
+    .await?;
+    let inventory = inventory_service::InventoryService::open(inventory_service::Options {
+        log_poll_interval: POLL_INTERVAL,
+        ..inventory_service::Options::new(inventory)
+    })
+    .await?;
+    let (order_tokens, personal_data) = (vec![keys.order_tokens.clone()], vec![keys.personal_data.clone()]);
+    let order = order_service::OrderService::open(order_service::Options {
+        log_poll_interval: POLL_INTERVAL,
+        ..order_service::Options::new(order, order_tokens, personal_data)
+    })
+    .await?;
+    let simulator = payment_service::adapters::simulator::SimulatorOptions::default();
+    let payment = payment_service::PaymentService::open(payment_service::Options {
+        log_poll_interval: POLL_INTERVAL,
+        ..payment_service::Options::new(payment, payment_service::Provider::Simulator(simulator))
+    })
+    .await?;
+    let saga = saga_orchestrator::SagaOrchestrator::open(saga_orchestrator::Options {
+        log_poll_interval: POLL_INTERVAL,
+        ..saga_orchestrator::Options::new(saga)
+    })
+    .await?;
 
     let (products, stock) = (product.feed(), inventory.feed());
     let (orders, payments, requests) = (order.feed(), payment.feed(), saga.feed());

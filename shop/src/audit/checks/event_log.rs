@@ -43,7 +43,12 @@ impl Inspector {
         let follows = event.version == before + 1 && event.position > self.positions[log];
         self.positions[log] = event.position;
         self.order.judge(follows, || {
-            format!("{}: stream {} goes from version {before} to {}", place(log, event), event.stream_id, event.version)
+            format!(
+                "{}: stream {} goes from version {before} to {}",
+                place(log, event),
+                event.stream_id,
+                event.version
+            )
         });
         self.decodable.judge(decoded.is_ok(), || {
             // A decoder's complaint may quote the event, so only what kind of event it was is told.
@@ -108,7 +113,8 @@ pub async fn answers(cut: &mut Cut) -> Result<Finding, AuditError> {
 
 /// A checkpoint names a place that its log has reached.
 pub fn checkpoints(cut: &Cut) -> Finding {
-    let mut finding = Finding::invariant("log-checkpoints", "no checkpoint is ahead of the log that it follows");
+    let mut finding =
+        Finding::invariant("log-checkpoints", "no checkpoint is ahead of the log that it follows");
     for log in Log::ALL {
         for checkpoint in &cut.snapshots[log].checkpoints {
             // The end was read after the checkpoint, so what the checkpoint has seen is below it.

@@ -23,7 +23,8 @@ pub fn adds_up(facts: &Facts) -> Finding {
             restocked: stock.restocked,
         });
         let received = stock.map_or(0, |stock| stock.received);
-        let none_below_zero = [received, counted.reserved, counted.committed, counted.restocked].iter().all(|n| *n >= 0);
+        let none_below_zero =
+            [received, counted.reserved, counted.committed, counted.restocked].iter().all(|n| *n >= 0);
         finding.judge(counted == wanted && none_below_zero, || {
             format!("SKU {sku}: {counted:?} in stock, {wanted:?} in reservations, {received} received")
         });

@@ -18,7 +18,8 @@ use crate::audit::finding::Finding;
 pub fn one_capture(facts: &Facts) -> Finding {
     let mut finding = Finding::invariant("payments-one-capture", "an order's money is taken once at most");
     for (order, payment) in facts.payments.known.iter() {
-        finding.judge(payment.captures <= 1, || format!("order {order}: captured {} times", payment.captures));
+        finding
+            .judge(payment.captures <= 1, || format!("order {order}: captured {} times", payment.captures));
     }
     finding
 }
@@ -46,9 +47,9 @@ pub fn owed(cut: &Cut, facts: &Facts) -> Finding {
     for case in Case::all(cut, facts).filter(Case::is_at_rest) {
         let Some(order) = case.order else { continue };
         let total = order.total.map_or(0, |total| total.minor_units);
-        let (captured, refunded, by_people) = case
-            .payment
-            .map_or((0, 0, 0), |payment| (payment.captured(), payment.refunded(), payment.refunded_by_people()));
+        let (captured, refunded, by_people) = case.payment.map_or((0, 0, 0), |payment| {
+            (payment.captured(), payment.refunded(), payment.refunded_by_people())
+        });
         let taken_in = case.payment.and_then(|payment| payment.state.captured());
         let same_currency = match (taken_in, order.total) {
             (Some(taken), Some(total)) => taken.currency.as_str() == total.currency.code(),
@@ -72,7 +73,8 @@ pub fn owed(cut: &Cut, facts: &Facts) -> Finding {
 
 /// A payment that waits for the provider has a call that will be made, or asked about.
 pub fn calls(cut: &Cut, facts: &Facts) -> Finding {
-    let mut finding = Finding::invariant("payments-calls", "what waits for the provider has a call scheduled");
+    let mut finding =
+        Finding::invariant("payments-calls", "what waits for the provider has a call scheduled");
     let snapshot = &cut.snapshots[Log::Payment];
     for (order, payment) in facts.payments.known.iter() {
         let stream = format!("payment-{order}");

@@ -48,7 +48,12 @@ const REACTORS: [Reactor; 6] = [
         answers: |fact| requested(fact).is_some_and(|step| participant(step) == Log::Order),
     },
     Reactor { name: "saga.order-events", of: Log::Saga, follows: Log::Order, answers: concerns_sagas },
-    Reactor { name: "saga.inventory-events", of: Log::Saga, follows: Log::Inventory, answers: concerns_sagas },
+    Reactor {
+        name: "saga.inventory-events",
+        of: Log::Saga,
+        follows: Log::Inventory,
+        answers: concerns_sagas,
+    },
     Reactor { name: "saga.payment-events", of: Log::Saga, follows: Log::Payment, answers: concerns_sagas },
 ];
 
@@ -189,8 +194,11 @@ impl Delivery {
         self.found += answered.len() as i64;
 
         let due = batch.iter().filter(|(position, _)| *position <= self.checkpoint);
-        let missing: Vec<i64> =
-            due.clone().filter(|(_, command)| !answered.contains(command)).map(|(position, _)| *position).collect();
+        let missing: Vec<i64> = due
+            .clone()
+            .filter(|(_, command)| !answered.contains(command))
+            .map(|(position, _)| *position)
+            .collect();
         self.finding.judged += due.count() as u64;
         if missing.is_empty() {
             return Ok(());

@@ -49,10 +49,6 @@ impl<K: Eq + Hash + Clone, S: Clone + Default> Keyed<K, S> {
         let unchanged = self.now.iter().filter(|(key, _)| !self.before.contains_key(*key));
         unchanged.chain(self.before.iter().filter_map(|(key, state)| Some((key, state.as_ref()?))))
     }
-
-    pub fn checkpoint(&self) -> i64 {
-        self.checkpoint
-    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,5 @@
 //! Sagas, from the orchestrator's log. The lines and tokens that they carry are not kept.
 
-use std::collections::HashSet;
-
 use eventsourcing::RecordedEvent;
 use saga_orchestrator::domain::{Event, Kind, Saga, Status, Step};
 use uuid::Uuid;
@@ -19,8 +17,6 @@ pub type SagaKey = (Kind, Uuid);
 /// All sagas.
 pub struct Sagas {
     pub known: Keyed<SagaKey, SagaFacts>,
-    /// Sagas of which the read model has shown a part of an append, and not all of it.
-    pub shown_in_part: HashSet<SagaKey>,
 }
 
 /// One saga.
@@ -32,21 +28,15 @@ pub struct SagaFacts {
     pub last: i64,
     /// Steps that a person did by hand: what became of them is not in the participants' logs.
     pub skipped: Vec<Step>,
-    last_command: Uuid,
 }
 
 impl Sagas {
     pub fn new(checkpoint: i64) -> Self {
-        Self { known: Keyed::new(checkpoint), shown_in_part: HashSet::new() }
+        Self { known: Keyed::new(checkpoint) }
     }
 
     pub fn see(&mut self, event: &RecordedEvent, kind: Kind, order: Uuid, happened: &Event) {
-        let checkpoint = self.known.checkpoint();
         let facts = self.known.at((kind, order), event.position);
-        let same_append = facts.last_command == event.command_id;
-        if same_append && facts.last <= checkpoint && checkpoint < event.position {
-            self.shown_in_part.insert((kind, order));
-        }
         if let Event::StepSkipped { step, .. } = happened {
             facts.skipped.push(*step);
         }
@@ -57,7 +47,6 @@ impl Sagas {
         }
         facts.version = event.version;
         facts.last = event.position;
-        facts.last_command = event.command_id;
     }
 
     pub fn get(&self, kind: Kind, order: Uuid) -> Option<&SagaFacts> {

@@ -143,8 +143,7 @@ impl OrderService {
         let orders = subscriptions.project(Arc::new(log.clone()), OrdersProjection).await?;
         subscriptions.react(upstream.saga, SagaRequests::new(processor.clone())).await?;
 
-        let (logged, read) = (log.clone(), orders.clone());
-        let watch = WatchOrders::new(logged, read, personal_data.clone(), options.max_watches, stop);
+        let watch = WatchOrders::new(log.clone(), personal_data.clone(), options.max_watches, stop);
         tracker.spawn(watch.clone().wake_followers());
         let place = PlaceOrders::new(
             processor.clone(),

@@ -33,8 +33,6 @@ pub struct Timeline {
     order_id: OrderId,
     stream: StreamId,
     pub version: u64,
-    /// In the log, of the last event that was read.
-    pub position: i64,
     pub state: OrderState,
     subject: Option<KeySubject>,
 }
@@ -43,7 +41,7 @@ impl Timeline {
     /// Before the first event.
     pub fn of(order_id: OrderId) -> Self {
         let stream = StreamId::of::<Order>(order_id);
-        Self { order_id, stream, version: 0, position: 0, state: OrderState::default(), subject: None }
+        Self { order_id, stream, version: 0, state: OrderState::default(), subject: None }
     }
 
     /// Reads on to the end of the stream and returns what is new. Events that tell nothing new to a reader are
@@ -74,7 +72,6 @@ impl Timeline {
         let Some(event) = recorded.decode::<Order>()? else { return Ok(None) };
         self.state = Order::evolve(std::mem::take(&mut self.state), &event);
         self.version = recorded.version;
-        self.position = recorded.position;
         let reason = match &event {
             OrderEvent::OrderOutcomeReaffirmed { .. } => return Ok(None),
             OrderEvent::OrderPlaced(placed) => {

@@ -11,7 +11,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use eventsourcing::{Decider, EventLog, SubscriptionHandle};
+use eventsourcing::{Decider, EventLog};
 use futures::Stream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
@@ -30,9 +30,6 @@ pub const MAX_WATCHES_PER_ORDER: usize = 16;
 pub const MAX_WATCH_DURATION: Duration = Duration::from_secs(3600);
 /// Longest time between looks at a followed order, should a wake-up be lost with a connection.
 const LOOK_INTERVAL: Duration = Duration::from_secs(10);
-/// How long an entry waits for the read model, which follows the log within milliseconds. Later it is sent all the
-/// same: a stream is to tell what happened, also when reads are behind.
-const READ_MODEL_PATIENCE: Duration = Duration::from_secs(2);
 /// Events read at a time to find out whom to wake.
 const WAKE_PAGE: usize = 500;
 /// Pause before the log is read again after a failure.
@@ -42,7 +39,6 @@ const WAKE_PAUSE: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub struct WatchOrders {
     log: EventLog,
-    read_model: SubscriptionHandle,
     personal_data: PersonalData,
     followers: Followers,
     stop: CancellationToken,
@@ -79,12 +75,11 @@ pub enum TooManyWatches {
 impl WatchOrders {
     pub fn new(
         log: EventLog,
-        read_model: SubscriptionHandle,
         personal_data: PersonalData,
         max_watches: usize,
         stop: CancellationToken,
     ) -> Self {
-        Self { log, read_model, personal_data, followers: Followers::new(max_watches), stop }
+        Self { log, personal_data, followers: Followers::new(max_watches), stop }
     }
 
     /// Follows an order from `after` on, a version of its stream.
@@ -169,15 +164,10 @@ impl Watch {
         }
     }
 
-    /// Reads on. Who was told something and then reads the order sees it there too.
     async fn read(&mut self) -> Result<(), StoreError> {
         // The bell is seen before reading: what is appended after the read rings it again.
         self.seat.bell.borrow_and_update();
         let new = self.timeline.read_on(&self.parts.log, &self.parts.personal_data).await?;
-        if !new.is_empty() {
-            let position = self.parts.log.position(self.timeline.position);
-            self.parts.read_model.wait_for(&position, READ_MODEL_PATIENCE).await.ok();
-        }
         self.ready.extend(new.into_iter().filter(|entry| entry.version > self.after));
         Ok(())
     }

@@ -224,6 +224,19 @@ impl Api {
         .await
     }
 
+    /// Waits until this much is captured of the order's payment and not refunded; 0 when there is no payment.
+    ///
+    /// # Panics
+    /// When it does not become so in time.
+    pub async fn charge_becomes(&self, order_id: &str, owed: i64) {
+        eventually(&format!("{owed} are charged for {order_id}"), VIEW_DEADLINE, async || {
+            let payment = self.payment(order_id).await.unwrap_or_default();
+            let charged = number(&payment, "/captured/minorUnits") - number(&payment, "/refunded/minorUnits");
+            (charged == owed).then_some(())
+        })
+        .await;
+    }
+
     /// The order's reservation, if there is one.
     ///
     /// # Panics
@@ -264,14 +277,13 @@ impl Api {
         eventually(&what, VIEW_DEADLINE, async || (self.stock(sku).await == wanted).then_some(())).await;
     }
 
-    /// A SKU's stock: (available, reserved, committed).
+    /// A SKU's stock: (available, reserved, committed), all 0 when there never was any.
     ///
     /// # Panics
-    /// When the shop refuses.
+    /// When the shop answers neither with it nor that there is none.
     pub async fn stock(&self, sku: &str) -> (i64, i64, i64) {
-        let body = self.get(&format!("/v1/stock/{sku}")).operator().ok().await;
-        let stock = at(&body, "/stock");
-        (number(stock, "/available"), number(stock, "/reserved"), number(stock, "/committed"))
+        let stock = self.found(&format!("/v1/stock/{sku}"), "/stock").await.unwrap_or_default();
+        (number(&stock, "/available"), number(&stock, "/reserved"), number(&stock, "/committed"))
     }
 
     /// All things of a list, page by page. `query` selects some, `member` is where they stand.

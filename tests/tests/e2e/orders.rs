@@ -56,11 +56,12 @@ async fn an_order_is_placed_followed_confirmed_cancelled_and_refunded_over_rest_
     assert_eq!(cancelled["reason"], "CHANGED_MY_MIND");
     let saga_id = format!("cancellation-{}", placed.order_id);
     api.saga_with_status(&saga_id, "SAGA_STATUS_COMPLETED").await;
+    api.charge_becomes(&placed.order_id, 0).await;
     let payment = api.payment(&placed.order_id).await.expect("it was captured");
     assert_eq!(number(&payment, "/refunded/minorUnits"), 2 * PRICE, "{payment}");
     api.reservation_with_status(&placed.order_id, "RESERVATION_STATUS_RESTOCKED").await;
-    let stock = api.get(&format!("/v1/stock/{sku}")).operator().ok().await;
-    assert_eq!(number(&stock, "/stock/available"), 7, "everything is for sale again: {stock}");
+    // Everything is for sale again.
+    api.stock_becomes(&sku, 7, 0, 2).await;
 
     let path = format!("/v1/orders/{}/history", placed.order_id);
     let history = api.get(&path).bearer(&placed.token).at_position(&text(&asked, "/position")).ok().await;

@@ -32,7 +32,7 @@ async fn a_declined_payment_rejects_the_order_and_gives_the_goods_back() {
     let (placed, order) = buy(&api, &goods, tokens::DECLINED).await;
     assert_eq!(order["status"], "ORDER_STATUS_REJECTED", "{order}");
     assert_eq!(order["reason"], "CARD_DECLINED", "{order}");
-    let payment = api.payment(&placed.order_id).await.expect("it was asked for");
+    let payment = api.payment_with_status(&placed.order_id, "PAYMENT_STATUS_DECLINED").await;
     assert_eq!(number(&payment, "/captured/minorUnits"), 0, "{payment}");
     api.stock_becomes(&goods.sku, STOCK, 0, 0).await;
     api.saga_with_status(&placed.order_id, "SAGA_STATUS_COMPENSATED").await;

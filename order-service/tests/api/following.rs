@@ -52,6 +52,8 @@ async fn a_stream_tells_what_has_happened_then_what_happens_and_ends_with_checko
     assert_eq!(next(&mut stream).await, entry("OrderPlaced", "v1", false));
     world.confirm(&order_id);
     assert_eq!(next(&mut stream).await, entry("OrderConfirmed", "v2", true));
+    let read = app.get(&order_id, &token).await.unwrap();
+    assert_eq!(read.status(), wire::OrderStatus::Confirmed, "a read is never behind what a stream has told");
     assert_eq!(next(&mut stream).await, None);
 }
 

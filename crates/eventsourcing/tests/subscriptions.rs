@@ -487,3 +487,33 @@ async fn a_task_whose_worker_dies_or_hangs_runs_again_when_its_lease_ends() {
     assert_eq!(balance(&log, &account("a")).await.balance, 1);
     replica.stop().await;
 }
+
+#[tokio::test]
+async fn more_tasks_than_connections_do_not_hold_each_other_up() {
+    let database = database().await;
+    let processor = processor(&database).await;
+    let replica = Replica::start(&database).await;
+    let narrow = LogOptions { max_connections: 1, ..LogOptions::new(LOG, database.url()) };
+    let narrow = EventLog::open(narrow).await.unwrap();
+    let mut connection = replica.log.pool().acquire().await.unwrap();
+    for i in 0..40 {
+        tasks::schedule(&mut connection, &task(&format!("k{}", i % 4), 0)).await.unwrap();
+    }
+    drop(connection);
+    let handler = Payout { processor, runs: Arc::default(), fail_first: 10, hang_first: 0 };
+    let options = TaskOptions { concurrency: 8, ..TaskOptions::default() };
+    let started = std::time::Instant::now();
+    tasks::work(
+        &narrow,
+        "payouts",
+        handler,
+        options,
+        Bell::default(),
+        replica.stop.clone(),
+        &replica.tracker,
+    );
+    all_done(&replica.log).await;
+    // A worker that waits for a connection while its own tasks hold them all waits for the pool's time-out.
+    assert!(started.elapsed() < Duration::from_secs(9), "{:?}", started.elapsed());
+    replica.stop().await;
+}

@@ -92,6 +92,22 @@ impl Operation for Transfer {
     }
 }
 
+/// Several deposits at once.
+pub struct Deposits {
+    pub stream: StreamId,
+    pub count: i64,
+}
+
+impl Operation for Deposits {
+    type Reply = u64;
+    type Rejection = AccountError;
+
+    fn run(&self, view: &mut View<'_>) -> Result<u64, Halt<AccountError>> {
+        let event = |amount| AccountEvent::Deposited { amount, note: "saved".into() };
+        Ok(view.append::<Account>(&self.stream, &(0..self.count).map(event).collect::<Vec<_>>())?)
+    }
+}
+
 pub fn account(key: impl std::fmt::Display) -> StreamId {
     StreamId::of::<Account>(key)
 }

@@ -2,7 +2,6 @@
 //! the quantities of the file once. Reading the format is the product service's work (`product_service::import`).
 
 mod read;
-mod request;
 
 use std::io::{IsTerminal, Read, Write};
 use std::path::PathBuf;
@@ -17,7 +16,9 @@ use futures::StreamExt;
 use indicatif::{ProgressBar, ProgressStyle};
 use inventory::inventory_service_client::InventoryServiceClient;
 use product::product_service_client::ProductServiceClient;
-use product_service::import::{Currency, DEFAULT_CURRENCY, ImportOptions, ImportedProduct, ImportedVariant};
+use product_service::import::{
+    Currency, DEFAULT_CURRENCY, ImportOptions, ImportedProduct, ImportedVariant, RefusedProduct, to_request,
+};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -158,7 +159,11 @@ impl Importer {
     }
 
     async fn one(&self, product: ImportedProduct) -> anyhow::Result<Imported> {
-        let request = request::import_request(&product, self.run, self.dry_run);
+        let request = product::ImportProductRequest {
+            request_id: format!("{} {}", self.run, product.first_line),
+            dry_run: self.dry_run,
+            ..to_request(&product)
+        };
         let handle = product.handle.clone();
         let reply = self.products.clone().import_product(request).await;
         let reply = reply.map_err(|s| explain(&s)).with_context(|| format!("product {handle}"))?.into_inner();
@@ -243,11 +248,7 @@ fn progress_bar(size: u64, output: Output) -> ProgressBar {
     ProgressBar::new(size).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
-fn report_refused(
-    refused: &product_service::import::RefusedProduct,
-    bar: &ProgressBar,
-    output: Output,
-) -> anyhow::Result<()> {
+fn report_refused(refused: &RefusedProduct, bar: &ProgressBar, output: Output) -> anyhow::Result<()> {
     if output == Output::Json {
         println!("{}", json!({ "handle": refused.handle, "outcome": "REFUSED", "refused": refused }));
         return Ok(());

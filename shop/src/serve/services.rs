@@ -13,6 +13,9 @@ use crate::database::Database;
 /// such as a second shop on the same database.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
+/// The simulator is in this process: it answers within a second, or plays a provider that does not.
+const SIMULATOR_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// The keys that only the order service knows.
 pub struct Keys {
     pub order_tokens: Secret,
@@ -56,7 +59,10 @@ pub async fn start(
     })
     .await?;
     let simulator = payment_service::adapters::simulator::SimulatorOptions::default();
+    let calls =
+        payment_service::application::CallOptions { timeout: SIMULATOR_TIMEOUT, ..Default::default() };
     let payment = payment_service::PaymentService::open(payment_service::Options {
+        calls,
         log_poll_interval: POLL_INTERVAL,
         ..payment_service::Options::new(payment, payment_service::Provider::Simulator(simulator))
     })

@@ -145,8 +145,9 @@ pub struct View<'a> {
     cache: Option<&'a LruCache<StreamId, Versioned>>,
     changed: HashMap<StreamId, Versioned>,
     /// What was looked at, with the version it had before this operation.
-    pub(crate) read: Vec<(StreamId, u64)>,
-    pub(crate) missing: Vec<(StreamId, StateCodec)>,
+    pub(crate) read: HashMap<StreamId, u64>,
+    /// What was looked at and is not loaded yet.
+    pub(crate) missing: HashMap<StreamId, StateCodec>,
     pub(crate) events: Vec<PendingEvent>,
 }
 
@@ -156,8 +157,8 @@ impl<'a> View<'a> {
         base: &'a HashMap<StreamId, Versioned>,
         cache: Option<&'a LruCache<StreamId, Versioned>>,
     ) -> Self {
-        let (read, missing, events) = (Vec::new(), Vec::new(), Vec::new());
-        Self { base, cache, changed: HashMap::new(), read, missing, events }
+        let (changed, read, missing) = (HashMap::new(), HashMap::new(), HashMap::new());
+        Self { base, cache, changed, read, missing, events: Vec::new() }
     }
 
     /// The current state of a stream; the initial state if it does not exist.
@@ -234,13 +235,12 @@ impl<'a> View<'a> {
         debug_assert_eq!(stream.category(), D::CATEGORY, "stream {stream} looked at with another decider");
         let found = self.base.get(stream).or_else(|| self.cache.and_then(|cache| cache.peek(stream)));
         let Some(found) = found else {
-            if !self.missing.iter().any(|(known, _)| known == stream) {
-                self.missing.push((stream.clone(), StateCodec::of::<D>()));
-            }
+            self.missing.insert(stream.clone(), StateCodec::of::<D>());
             return Err(Missing);
         };
-        if !self.read.iter().any(|(known, _)| known == stream) {
-            self.read.push((stream.clone(), found.version));
+        // The same version every time: what this operation changes is not in base and cache.
+        if !self.read.contains_key(stream) {
+            self.read.insert(stream.clone(), found.version);
         }
         Ok(self.changed.get(stream).unwrap_or(found))
     }

@@ -135,22 +135,18 @@ impl Worker {
         let mut decided = Decided::default();
         let mut undecided = jobs;
         for _ in 0..MAX_LOADS {
-            let mut missing: Vec<(StreamId, StateCodec)> = Vec::new();
+            let mut missing: HashMap<StreamId, StateCodec> = HashMap::new();
             let mut wanted_by: Vec<(Box<dyn Job>, Vec<StreamId>)> = Vec::new();
             for mut job in undecided {
                 let mut view = View::new(&decided.states, self.cache.as_ref());
                 match job.run(&mut view) {
                     Ran::Missing => {
                         let wanted = std::mem::take(&mut view.missing);
-                        wanted_by.push((job, wanted.iter().map(|(stream, _)| stream.clone()).collect()));
-                        for (stream, codec) in wanted {
-                            if !missing.iter().any(|(known, _)| *known == stream) {
-                                missing.push((stream, codec));
-                            }
-                        }
+                        wanted_by.push((job, wanted.keys().cloned().collect()));
+                        missing.extend(wanted);
                     }
                     ran => {
-                        for (stream, version) in view.read.drain(..) {
+                        for (stream, version) in view.read.drain() {
                             decided.read.entry(stream).or_insert(version);
                         }
                         let (mut events, mut changed) = view.into_effects();
@@ -166,7 +162,7 @@ impl Worker {
             if wanted_by.is_empty() {
                 return Ok(decided);
             }
-            undecided = match self.load(missing, &mut decided).await {
+            undecided = match self.load(missing.into_iter().collect(), &mut decided).await {
                 Ok(corrupt) => answer_corrupt(wanted_by, corrupt),
                 Err(error) => {
                     let decided = decided.jobs.into_iter().map(|(job, _)| job);

@@ -1,7 +1,6 @@
 //! The rules of a payment, pure: what may be asked of the provider, what its answers mean, and what is told to
 //! whoever asked. No clock, no database and no provider is known here.
 
-pub mod card_numbers;
 pub mod money;
 pub mod payment;
 pub mod values;

@@ -3,10 +3,9 @@
 
 use std::fmt;
 
+use card_numbers::contains_card_number;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
-
-use super::card_numbers::contains_card_number;
 
 /// Longest provider token, in bytes.
 pub const MAX_TOKEN_BYTES: usize = 255;

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use card_numbers::contains_card_number;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -35,6 +36,8 @@ pub enum InvalidValue {
     NoteLength,
     #[error("must not have control characters")]
     NoteCharacters,
+    #[error("must not hold a card number")]
+    NoteCardNumber,
     #[error("must not be empty")]
     NoteEmpty,
 }
@@ -150,7 +153,7 @@ impl Note {
     /// Blanks around it are dropped; it may be empty.
     ///
     /// # Errors
-    /// When it is too long or has control characters.
+    /// When it is too long, or has control characters or a card number.
     pub fn parse(text: &str) -> Result<Self, InvalidValue> {
         let text = text.trim();
         if text.chars().count() > MAX_NOTE_CHARS {
@@ -158,6 +161,9 @@ impl Note {
         }
         if text.chars().any(char::is_control) {
             return Err(InvalidValue::NoteCharacters);
+        }
+        if contains_card_number(text) {
+            return Err(InvalidValue::NoteCardNumber);
         }
         Ok(Self(text.to_owned()))
     }
@@ -255,10 +261,11 @@ mod tests {
     }
 
     #[test]
-    fn a_note_is_one_line_of_limited_length() {
+    fn a_note_is_one_line_of_limited_length_without_a_card_number() {
         assert_eq!(Note::parse("  delivery 7 ").unwrap().as_str(), "delivery 7");
         assert_eq!(Note::required(" "), Err(InvalidValue::NoteEmpty));
         assert_eq!(Note::parse("two\nlines"), Err(InvalidValue::NoteCharacters));
+        assert_eq!(Note::parse("paid by 4242 4242 4242 4242"), Err(InvalidValue::NoteCardNumber));
         assert_eq!(Note::parse(&"é".repeat(MAX_NOTE_CHARS + 1)), Err(InvalidValue::NoteLength));
     }
 

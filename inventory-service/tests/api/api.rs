@@ -88,6 +88,7 @@ async fn malformed_requests_name_every_wrong_field() {
         ("mug", 1_000_001, "", vec!["quantity"]),
         ("mug", i64::MIN, "a\0b", vec!["quantity", "reference"]),
         ("mug", i64::MAX, "", vec!["quantity"]),
+        ("4242424242424242", 1, "4242 4242 4242 4242", vec!["reference"]),
     ] {
         let (sku, reference) = (sku.to_owned(), reference.to_owned());
         let request = wire::ReceiveStockRequest { sku, quantity, reference, ..Default::default() };
@@ -97,6 +98,11 @@ async fn malformed_requests_name_every_wrong_field() {
     let request = wire::AdjustStockRequest { sku: " mug".to_owned(), ..Default::default() };
     let refused = app.client().adjust_stock(operator(request)).await.unwrap_err();
     assert_eq!(fields(&refused), ["sku", "delta", "reason"]);
+    let reason = "card 4242-4242-4242-4242".to_owned();
+    let request = wire::AdjustStockRequest { sku: "mug".to_owned(), delta: 1, reason, ..Default::default() };
+    let refused = app.client().adjust_stock(operator(request)).await.unwrap_err();
+    assert_eq!(fields(&refused), ["reason"]);
+    assert!(!format!("{refused:?}").contains("4242"), "what was refused is not repeated");
     assert_eq!(fields(&app.stock("a\nb", "").await.unwrap_err()), ["sku"]);
     assert_eq!(fields(&app.stock("mug", "yesterday").await.unwrap_err()), ["min_position"]);
     let request = wire::GetReservationRequest { order_id: "1".to_owned(), ..Default::default() };

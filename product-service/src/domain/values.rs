@@ -33,6 +33,8 @@ pub enum InvalidValue {
     Line,
     #[error("must not have control characters other than line breaks and tabs")]
     Block,
+    #[error("must not hold a card number")]
+    CardNumber,
     #[error("must be an address that begins with https:// or http:// and has no blanks")]
     WebAddress,
     #[error("must not contain >, which separates the levels of a category")]

@@ -102,7 +102,7 @@ impl Checked {
     }
 
     fn reason(&mut self, reason: &str) -> Option<String> {
-        self.field("reason", text::line(reason, MAX_REASON_CHARS)).map(|()| reason.to_owned())
+        self.field("reason", text::reason(reason, MAX_REASON_CHARS)).map(|()| reason.to_owned())
     }
 
     /// A status out of `known`, of which the first is meant by none.

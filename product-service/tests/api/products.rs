@@ -131,6 +131,12 @@ async fn malformed_requests_name_every_wrong_field() {
     let repriced = wire::ChangePriceRequest { reason: "\n".to_owned(), ..Default::default() };
     let refused = app.client().change_price(operator(repriced)).await.unwrap_err();
     assert_eq!(fields(&refused), ["product_id", "sku", "price", "reason"]);
+    let product_id = uuid::Uuid::now_v7().to_string();
+    let reason = "card 4242-4242-4242-4242".to_owned();
+    let ended = wire::DiscontinueProductRequest { product_id, reason, ..Default::default() };
+    let refused = app.client().discontinue_product(operator(ended)).await.unwrap_err();
+    assert_eq!(fields(&refused), ["reason"]);
+    assert!(!format!("{refused:?}").contains("4242"), "what was refused is not repeated");
     app.stop().await;
 }
 

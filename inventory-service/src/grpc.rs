@@ -8,7 +8,7 @@ use contracts::shop::inventory::v1 as wire;
 use contracts::shop::inventory::v1::inventory_service_server::InventoryService;
 use eventsourcing::Position;
 use service_runtime::page::{self, Filter};
-use service_runtime::status::Violations;
+use service_runtime::status::{Violations, of_read_error};
 use service_runtime::{RequestContext, etag};
 use tonic::{Request, Response, Status};
 
@@ -81,7 +81,7 @@ impl InventoryService for InventoryGrpc {
         let body = request.into_inner();
         let sku = parsed("sku", Sku::parse(&body.sku))?;
         self.catch_up(&context, &body.min_position).await?;
-        let level = self.queries.stock(&sku).await.map_err(status::of_read_error)?;
+        let level = self.queries.stock(&sku).await.map_err(of_read_error)?;
         let level = level.ok_or_else(|| status::unknown_sku(sku.as_str()))?;
         Ok(Response::new(wire::GetStockResponse { stock: Some(convert::stock_level(&level)) }))
     }
@@ -103,7 +103,7 @@ impl InventoryService for InventoryGrpc {
         }
         self.catch_up(&context, &min_position).await?;
         let page = self.queries.stock_page(&after, size, body.shortfall_only).await;
-        let page = page.map_err(status::of_read_error)?;
+        let page = page.map_err(of_read_error)?;
         let last = page.levels.last().filter(|_| page.more);
         let next_page_token = last.map_or_else(String::new, |level| filter.next_token([level.sku.as_str()]));
         let stock = page.levels.iter().map(convert::stock_level).collect();
@@ -118,7 +118,7 @@ impl InventoryService for InventoryGrpc {
         let body = request.into_inner();
         let order_id = parsed("order_id", OrderId::parse(&body.order_id))?;
         self.catch_up(&context, &body.min_position).await?;
-        let found = self.queries.reservation(order_id).await.map_err(status::of_read_error)?;
+        let found = self.queries.reservation(order_id).await.map_err(of_read_error)?;
         let found = found.ok_or_else(|| status::unknown_reservation(&order_id.to_string()))?;
         Ok(Response::new(wire::GetReservationResponse { reservation: Some(convert::reservation(&found)) }))
     }

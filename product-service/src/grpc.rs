@@ -15,7 +15,7 @@ use contracts::shop::product::v1 as wire;
 use contracts::shop::product::v1::product_service_server::ProductService;
 use eventsourcing::Position;
 use service_runtime::page::{self, Filter};
-use service_runtime::status::of_execute_error;
+use service_runtime::status::{of_execute_error, of_read_error};
 use service_runtime::{Caller, RequestContext, etag};
 use tonic::{Request, Response, Status};
 
@@ -23,7 +23,7 @@ use crate::application::{Catalogue, Change, Imports, PricePointKey, ProductView,
 use crate::domain::ProductId;
 use crate::domain::operations::Changed;
 use crate::domain::product::{NewPrice, ProductCommand, ProductStatus};
-use status::{of_product_error, of_read_error};
+use status::of_product_error;
 
 /// The handlers of `shop.product.v1.ProductService`.
 pub struct ProductGrpc {

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::fmt::Display;
 use std::time::Duration;
 
-use eventsourcing::ExecuteError;
+use eventsourcing::{ExecuteError, HandlerError};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
@@ -185,6 +185,18 @@ pub fn of_execute_error<R>(error: ExecuteError<R>, rejected: impl FnOnce(R) -> S
     }
 }
 
+/// The status of a read that failed: UNAVAILABLE while the database is away or overloaded, INTERNAL for everything
+/// else. What the database says stays in the log.
+pub fn of_read_error(error: impl Into<HandlerError>) -> Status {
+    match error.into() {
+        HandlerError::Unreachable(cause) => {
+            tracing::warn!({ crate::fields::ERROR } = cause, "the database is unavailable");
+            unavailable(reason::DEPENDENCY_UNAVAILABLE, "the database is unavailable", RETRY_AFTER)
+        }
+        HandlerError::Poison(cause) => internal(cause),
+    }
+}
+
 /// The `ErrorInfo` reason of a status, or an empty text.
 pub fn reason_of(status: &Status) -> String {
     status.get_details_error_info().map(|info| info.reason).unwrap_or_default()
@@ -240,6 +252,19 @@ mod tests {
         let position = "MS40LmxvZw".parse().unwrap();
         let rejected = ExecuteError::Rejected { rejection: "closed", position, replayed: false };
         assert_eq!(of_execute_error(rejected, refused).code(), Code::FailedPrecondition);
+    }
+
+    #[test]
+    fn a_read_that_failed_may_be_repeated_if_the_database_was_away_and_tells_nothing_of_it() {
+        for (error, code, reason) in [
+            (sqlx::Error::PoolTimedOut.into(), Code::Unavailable, reason::DEPENDENCY_UNAVAILABLE),
+            (HandlerError::Unreachable("secret".into()), Code::Unavailable, reason::DEPENDENCY_UNAVAILABLE),
+            (sqlx::Error::ColumnNotFound("secret".into()).into(), Code::Internal, reason::INTERNAL),
+        ] {
+            let status = of_read_error(error);
+            assert_eq!((status.code(), reason_of(&status).as_str()), (code, reason));
+            assert!(!format!("{status:?}").contains("secret"));
+        }
     }
 
     #[test]

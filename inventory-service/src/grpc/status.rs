@@ -1,6 +1,6 @@
 //! The one place where this service's errors become statuses.
 
-use service_runtime::status::{RETRY_AFTER, failed_precondition, internal, not_found, reason, unavailable};
+use service_runtime::status::{failed_precondition, not_found};
 use tonic::Status;
 
 use crate::domain::stock::StockError;
@@ -32,19 +32,4 @@ pub(super) fn unknown_sku(sku: &str) -> Status {
 
 pub(super) fn unknown_reservation(order_id: &str) -> Status {
     not_found("UNKNOWN_RESERVATION", "reservation", order_id)
-}
-
-/// A table that could not be read. What the database says stays in the log.
-pub(super) fn of_read_error(error: sqlx::Error) -> Status {
-    match error {
-        sqlx::Error::Io(_)
-        | sqlx::Error::Tls(_)
-        | sqlx::Error::PoolTimedOut
-        | sqlx::Error::PoolClosed
-        | sqlx::Error::WorkerCrashed => {
-            tracing::warn!({ service_runtime::fields::ERROR } = %error, "the database is unavailable");
-            unavailable(reason::DEPENDENCY_UNAVAILABLE, "the database is unavailable", RETRY_AFTER)
-        }
-        fault => internal(fault),
-    }
 }

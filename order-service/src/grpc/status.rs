@@ -1,8 +1,8 @@
 //! The one place where this service's errors become statuses.
 
-use service_runtime::fields;
+use eventsourcing::HandlerError;
 use service_runtime::status::{
-    RETRY_AFTER, failed_precondition, internal, not_found, of_execute_error, position_not_reached, reason,
+    self, RETRY_AFTER, failed_precondition, not_found, of_execute_error, position_not_reached, reason,
     resource_exhausted, unavailable,
 };
 use tonic::Status;
@@ -123,11 +123,8 @@ pub(super) fn of_forget_error(order_id: OrderId, error: ForgetError) -> Status {
 
 /// A database that could not be used. What it says stays in the log.
 pub(super) fn of_store_error(error: StoreError) -> Status {
-    match error {
-        StoreError::Unreachable(why) => {
-            tracing::warn!({ fields::ERROR } = why, "the database is unavailable");
-            unavailable(reason::DEPENDENCY_UNAVAILABLE, "the database is unavailable", RETRY_AFTER)
-        }
-        fault @ StoreError::Fault(_) => internal(fault),
-    }
+    status::of_read_error(match error {
+        StoreError::Unreachable(why) => HandlerError::Unreachable(why),
+        StoreError::Fault(why) => HandlerError::Poison(why),
+    })
 }

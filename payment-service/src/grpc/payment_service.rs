@@ -8,7 +8,7 @@ use eventsourcing::SubscriptionHandle;
 use pb::payment_service_server::PaymentService;
 use prost_types::Timestamp;
 use service_runtime::page::{self, Filter};
-use service_runtime::status::{Violations, invalid_field, of_execute_error};
+use service_runtime::status::{Violations, invalid_field, of_execute_error, of_read_error};
 use service_runtime::{RequestContext, etag};
 use tonic::{Request, Response};
 
@@ -32,7 +32,7 @@ impl PaymentServiceHandler {
     }
 
     async fn find(&self, order_id: OrderId) -> Result<pb::Payment, tonic::Status> {
-        let found = self.payments.find(order_id).await.map_err(status::of_sqlx_error)?;
+        let found = self.payments.find(order_id).await.map_err(of_read_error)?;
         found.map(payment).ok_or_else(|| status::no_payment(order_id))
     }
 }
@@ -64,7 +64,7 @@ impl PaymentService for PaymentServiceHandler {
 
         // One more than is shown tells whether there is another page.
         let found = self.payments.list(wanted, after, size + 1).await;
-        let mut found = found.map_err(status::of_sqlx_error)?;
+        let mut found = found.map_err(of_read_error)?;
         let more = found.len() > size as usize;
         found.truncate(size as usize);
         let next_page_token = match found.last() {

@@ -1,8 +1,6 @@
 //! The one match from what goes wrong to the status that a caller gets.
 
-use service_runtime::status::{
-    RETRY_AFTER, failed_precondition, internal, invalid_field, not_found, reason, unavailable,
-};
+use service_runtime::status::{failed_precondition, internal, invalid_field, not_found};
 use tonic::Status;
 
 use crate::domain::{Money, OrderId, PaymentError};
@@ -37,17 +35,6 @@ pub fn of_payment_error(order_id: OrderId, error: PaymentError) -> Status {
 /// There is no payment for this order.
 pub fn no_payment(order_id: OrderId) -> Status {
     not_found(PaymentError::NoPayment.code(), "payment", &order_id.to_string())
-}
-
-/// The read model could not be read.
-pub fn of_sqlx_error(error: sqlx::Error) -> Status {
-    match error {
-        sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => internal(error),
-        error => {
-            tracing::warn!(%error, "the payments cannot be read");
-            unavailable(reason::DEPENDENCY_UNAVAILABLE, "the payments cannot be read", RETRY_AFTER)
-        }
-    }
 }
 
 fn amount(name: &'static str, money: Money) -> [(&'static str, String); 2] {

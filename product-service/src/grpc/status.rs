@@ -1,7 +1,7 @@
 //! The one place where this service's errors become statuses.
 
 use service_runtime::status::{
-    RETRY_AFTER, failed_precondition, internal, not_found, of_execute_error, reason, unavailable,
+    RETRY_AFTER, failed_precondition, internal, not_found, of_execute_error, of_read_error, unavailable,
 };
 use tonic::Status;
 
@@ -69,20 +69,5 @@ pub(super) fn of_import_error(error: ImportError) -> Status {
         ImportError::Rejected(rule) => of_product_error(rule),
         ImportError::Read(error) => of_read_error(error),
         ImportError::Decode(fault) => internal(fault),
-    }
-}
-
-/// A table that could not be read. What the database says stays in the log.
-pub(super) fn of_read_error(error: sqlx::Error) -> Status {
-    match error {
-        sqlx::Error::Io(_)
-        | sqlx::Error::Tls(_)
-        | sqlx::Error::PoolTimedOut
-        | sqlx::Error::PoolClosed
-        | sqlx::Error::WorkerCrashed => {
-            tracing::warn!({ service_runtime::fields::ERROR } = %error, "the database is unavailable");
-            unavailable(reason::DEPENDENCY_UNAVAILABLE, "the database is unavailable", RETRY_AFTER)
-        }
-        fault => internal(fault),
     }
 }

@@ -1,7 +1,7 @@
 //! The one place where errors become statuses.
 
-use eventsourcing::{ExecuteError, HandlerError};
-use service_runtime::{fields, status};
+use eventsourcing::ExecuteError;
+use service_runtime::status;
 use tonic::Status;
 
 use crate::application::{QueryError, SagaId};
@@ -29,14 +29,7 @@ fn of_refusal(refusal: Refusal, id: SagaId) -> Status {
 
 pub(super) fn of_query(error: QueryError) -> Status {
     match error {
-        QueryError::Database(error) => match HandlerError::from(error) {
-            HandlerError::Unreachable(cause) => {
-                tracing::warn!({ fields::ERROR } = cause, "the database cannot be asked");
-                let reason = status::reason::DEPENDENCY_UNAVAILABLE;
-                status::unavailable(reason, "the database cannot be asked", status::RETRY_AFTER)
-            }
-            HandlerError::Poison(cause) => status::internal(cause),
-        },
+        QueryError::Database(error) => status::of_read_error(error),
         error @ (QueryError::Decode(_) | QueryError::ReadModel(_)) => status::internal(error),
     }
 }

@@ -283,7 +283,7 @@ fn print_tail(log: &Path) {
 }
 
 fn settings(ports: Ports) -> BTreeMap<&'static str, String> {
-    let mut settings = BTreeMap::from([("STORELINE_LOG", "info".to_owned())]);
+    let mut settings = BTreeMap::from([("LOG_FILTER", "info".to_owned())]);
     if ports == Ports::Free {
         settings.extend(LISTENERS.into_iter().map(|name| (name, "127.0.0.1:0".to_owned())));
     }
@@ -301,7 +301,10 @@ const LISTENERS: [&str; 7] = [
     "STORELINE_ADMIN",
 ];
 
-/// The binary under test, untouched by the settings of whoever runs the tests.
+/// What the shop gets of the environment of whoever runs the tests: where programs and caches are, and no settings.
+const KEPT: [&str; 5] = ["PATH", "HOME", "TMPDIR", "XDG_CACHE_HOME", "POSTGRES_BIN"];
+
+/// The binary under test.
 fn program() -> Command {
     let path = std::env::var_os(SHOP_BIN)
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/debug/shop"), PathBuf::from);
@@ -311,11 +314,7 @@ fn program() -> Command {
         path.display()
     );
     let mut command = Command::new(path);
-    for (name, _) in std::env::vars_os() {
-        let ours = name.to_string_lossy().starts_with("STORELINE_");
-        if ours || name == "DATABASE_URL" {
-            command.env_remove(name);
-        }
-    }
+    command.env_clear();
+    command.envs(KEPT.into_iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
     command
 }

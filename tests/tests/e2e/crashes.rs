@@ -16,8 +16,8 @@ const KILLS: usize = 10;
 const BUYERS: usize = 20;
 /// "At once", for a debug build on a machine that is busy with other tests.
 const AT_ONCE: Duration = Duration::from_secs(10);
-/// Everything of interest in a demo happens within this time.
-const DEMO_MOMENTS: Duration = Duration::from_secs(12);
+/// Moments of a demo: products are imported and orders placed within the first, all of them paid within the second.
+const DEMO_MOMENTS: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(12)];
 /// A whole demo, its slowest payments included.
 const DEMO_DEADLINE: Duration = Duration::from_secs(180);
 /// Buyers that keep placing orders while the shop is stopped.
@@ -83,7 +83,7 @@ async fn after_a_kill_with_20_orders_under_way_every_repeat_is_the_same_one_orde
             let (api, requests) = (api.clone(), Arc::clone(&requests));
             async move { join_all(requests.iter().map(|request| request.send(&api))).await }
         });
-        tokio::time::sleep(moment_before(round)).await;
+        tokio::time::sleep(moment_before(round / 2)).await;
         shop.kill();
         let before = placing.await.expect("no buyer panics");
         shop.restart().await;
@@ -130,12 +130,12 @@ async fn after_a_kill_with_20_orders_under_way_every_repeat_is_the_same_one_orde
 async fn after_a_kill_at_any_moment_of_the_demo_every_acknowledged_order_reaches_its_end() {
     let mut shop = Shop::start().await;
     let mut acknowledged = HashSet::new();
-    for _ in 0..KILLS {
+    for moments in DEMO_MOMENTS.into_iter().cycle().take(KILLS) {
         let mut demo = shop.command();
         demo.arg("demo").stdout(Stdio::piped()).stderr(Stdio::null());
         let mut demo = demo.spawn().expect("the shop's binary runs");
         let mut printed = demo.stdout.take().expect("it is piped");
-        tokio::time::sleep(moment_before(DEMO_MOMENTS)).await;
+        tokio::time::sleep(moment_before(moments)).await;
         shop.kill();
         demo.kill().expect("the child is ours");
         demo.wait().expect("the child is ours");

@@ -81,7 +81,7 @@ async fn shop_around(api: &Api, customer: &str) -> Vec<Placed> {
 
 #[tokio::test]
 async fn personal_data_is_in_no_dump_no_file_no_log_line_and_no_event_and_a_person_can_be_forgotten() {
-    let shop = Shop::start_with(Ports::Free, &[("STORELINE_LOG", "trace")]).await;
+    let shop = Shop::start_with(Ports::Free, &[("LOG_FILTER", "trace")]).await;
     let api = shop.api();
     let customer = unique("customer");
     let placed = shop_around(&api, &customer).await;
@@ -98,7 +98,10 @@ async fn personal_data_is_in_no_dump_no_file_no_log_line_and_no_event_and_a_pers
     let events = shop.run(&["events", "--json"], COMMAND_DEADLINE).await.ok();
     assert!(events.contains(&placed[0].order_id), "the events are about the orders");
     assert_silent("an event", &events, &hidden);
+    assert!(shop.log().contains("TRACE"), "the log holds all that it can");
     assert_silent("the log", &shop.log(), &hidden);
+    let known = files_with(&shop.data().join("postgres"), std::slice::from_ref(&placed[0].order_id)).await;
+    assert!(!known.is_empty(), "an order is found in the files of the database");
     // Write-ahead log, temporary files, PostgreSQL's own log: nothing may pass by there.
     assert_eq!(files_with(&shop.data(), &secrets()).await, Vec::<String>::new());
     assert_eq!(files_with(&shop.data().join("postgres"), &hidden).await, Vec::<String>::new());

@@ -21,7 +21,7 @@
 //! Within such a moment something may be under way: an order is pending, a message is not handled yet. The rules
 //! between services speak of orders at rest (their sagas have ended, and the orchestrator's checkpoints, read
 //! in its snapshot, are beyond everything that was said of them); those that are not at rest must have a saga
-//! with a timer, or be listed as stuck. See [`case`].
+//! with a timer, or be listed as stuck. `case.rs` says it exactly.
 //!
 //! A read model is compared with the fold up to its projection's checkpoint, both from one snapshot. What a
 //! subscription has answered is looked up in the subscriber's snapshot, while the log that it follows is read up

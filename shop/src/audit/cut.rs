@@ -132,7 +132,9 @@ fn per_log<T>(items: Vec<T>) -> PerLog<T> {
 
 impl Snapshot {
     async fn take(log: Log, events: &EventLog, settled: i64) -> Result<Self, sqlx::Error> {
-        let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+        // It waits while other logs are read, longer than some servers like.
+        let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; \
+                     SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL statement_timeout = 0";
         let mut transaction = events.pool().begin_with(begin).await?;
         let head = "SELECT coalesce(max(position), 0) FROM eventlog.events";
         let head = sqlx::query_scalar(head).fetch_one(&mut *transaction).await?;

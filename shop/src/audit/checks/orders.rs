@@ -34,8 +34,11 @@ fn wrong_saga(case: &Case<'_>) -> Option<&'static str> {
     let Some(checkout) = case.checkout else { return Some("no checkout") };
     let cancellation_ended = case.cancellation.map(SagaFacts::is_ended);
     let wanted = order.state.cancellation.is_some();
+    if checkout.is_stuck() {
+        return None;
+    }
     // Money that was taken late is paid back by a checkout that had ended.
-    let busy = !checkout.is_ended() && !checkout.is_stuck() && !checkout.saga.late_capture;
+    let busy = !checkout.is_ended() && !checkout.saga.late_capture;
     match (&order.state.phase, cancellation_ended) {
         (Phase::Unplaced, _) => Some("it was never placed"),
         (Phase::Pending, None) if checkout.is_ended() => Some("its checkout has ended"),

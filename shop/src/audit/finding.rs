@@ -96,7 +96,7 @@ mod tests {
     #[test]
     fn a_finding_shows_a_few_examples_and_counts_all() {
         let mut finding = Finding::invariant("even", "numbers are even");
-        (0..40).for_each(|n: u32| finding.judge(n % 2 == 0, || n.to_string()));
+        (0..40).for_each(|n: u32| finding.judge(n.is_multiple_of(2), || n.to_string()));
         assert_eq!((finding.verdict, finding.judged, finding.failed), (Verdict::Broken, 40, 20));
         assert_eq!(finding.examples.len(), MAX_EXAMPLES);
         assert_eq!(finding.examples[0], "1");

@@ -6,10 +6,10 @@ mod status;
 
 use contracts::shop::inventory::v1 as wire;
 use contracts::shop::inventory::v1::inventory_service_server::InventoryService;
-use eventsourcing::Position;
+use eventsourcing::Committed;
 use service_runtime::page::{self, Filter};
 use service_runtime::status::{Violations, of_read_error};
-use service_runtime::{RequestContext, etag};
+use service_runtime::{RequestContext, etag, replay};
 use tonic::{Request, Response, Status};
 
 use crate::application::{Change, ChangeRequest, Queries, StockKeeping, StockLevel};
@@ -42,11 +42,9 @@ impl InventoryService for InventoryGrpc {
         };
         let change = Change::Receive { quantity, reference };
         let request = ChangeRequest { sku, change, expected_version: None };
-        let (level, position) = self.change(request, command).await?;
-        Ok(Response::new(wire::ReceiveStockResponse {
-            stock: Some(convert::stock_level(&level)),
-            position: position.to_string(),
-        }))
+        let done = self.change(request, command).await?;
+        let (stock, position) = (Some(convert::stock_level(&done.reply)), done.position.to_string());
+        Ok(replay::response(wire::ReceiveStockResponse { stock, position }, done.replayed))
     }
 
     async fn adjust_stock(
@@ -66,11 +64,9 @@ impl InventoryService for InventoryGrpc {
             return Err(checked.into_status());
         };
         let change = Change::Adjust { delta, reason };
-        let (level, position) = self.change(ChangeRequest { sku, change, expected_version }, command).await?;
-        Ok(Response::new(wire::AdjustStockResponse {
-            stock: Some(convert::stock_level(&level)),
-            position: position.to_string(),
-        }))
+        let done = self.change(ChangeRequest { sku, change, expected_version }, command).await?;
+        let (stock, position) = (Some(convert::stock_level(&done.reply)), done.position.to_string());
+        Ok(replay::response(wire::AdjustStockResponse { stock, position }, done.replayed))
     }
 
     async fn get_stock(
@@ -133,7 +129,7 @@ impl InventoryGrpc {
         &self,
         request: ChangeRequest,
         context: eventsourcing::CommandContext,
-    ) -> Result<(StockLevel, Position), Status> {
+    ) -> Result<Committed<StockLevel>, Status> {
         let sku = request.sku.clone();
         let changed = self.stock_keeping.change(request, context).await;
         changed.map_err(|error| {

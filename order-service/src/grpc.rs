@@ -18,7 +18,7 @@ use prost::Message;
 use service_runtime::auth::AccessTokens;
 use service_runtime::page::{self, Filter};
 use service_runtime::status::{invalid_field, position_not_reached};
-use service_runtime::{RequestContext, etag};
+use service_runtime::{RequestContext, etag, replay};
 use tonic::{Request, Response, Status};
 
 use crate::application::personal_data::PersonalData;
@@ -78,7 +78,7 @@ impl OrderApi {
         &self,
         context: &RequestContext,
         order_id: OrderId,
-        done: Committed<u64>,
+        done: &Committed<u64>,
     ) -> Result<(Option<wire::Order>, String), Status> {
         let order = self.after(context, order_id, &done.position).await?;
         Ok((Some(reply::order(order)), done.position.to_string()))
@@ -109,11 +109,12 @@ impl OrderService for OrderApi {
             Some(order) => order,
             None => self.after(&context, done.order_id, &done.position).await?,
         };
-        Ok(Response::new(wire::PlaceOrderResponse {
+        let reply = wire::PlaceOrderResponse {
             order: Some(reply::order(order)),
             access_token: self.access.token(done.order_id),
             position: done.position.to_string(),
-        }))
+        };
+        Ok(replay::response(reply, done.replayed))
     }
 
     async fn get_order(&self, request: Request<wire::GetOrderRequest>) -> Answer<wire::GetOrderResponse> {
@@ -199,8 +200,8 @@ impl OrderService for OrderApi {
         let change = &self.application.change;
         let done = change.request_cancellation(order_id, &body.reason, by, version, command).await;
         let done = done.map_err(|error| status::of_change_error(order_id, error))?;
-        let (order, position) = self.changed(&context, order_id, done).await?;
-        Ok(Response::new(wire::CancelOrderResponse { order, position }))
+        let (order, position) = self.changed(&context, order_id, &done).await?;
+        Ok(replay::response(wire::CancelOrderResponse { order, position }, done.replayed))
     }
 
     async fn ship_order(&self, request: Request<wire::ShipOrderRequest>) -> Answer<wire::ShipOrderResponse> {
@@ -212,8 +213,8 @@ impl OrderService for OrderApi {
         let version = etag::parse("etag", &body.etag)?;
         let done = self.application.change.ship(order_id, version, command).await;
         let done = done.map_err(|error| status::of_change_error(order_id, error))?;
-        let (order, position) = self.changed(&context, order_id, done).await?;
-        Ok(Response::new(wire::ShipOrderResponse { order, position }))
+        let (order, position) = self.changed(&context, order_id, &done).await?;
+        Ok(replay::response(wire::ShipOrderResponse { order, position }, done.replayed))
     }
 
     async fn deliver_order(
@@ -228,8 +229,8 @@ impl OrderService for OrderApi {
         let version = etag::parse("etag", &body.etag)?;
         let done = self.application.change.deliver(order_id, version, command).await;
         let done = done.map_err(|error| status::of_change_error(order_id, error))?;
-        let (order, position) = self.changed(&context, order_id, done).await?;
-        Ok(Response::new(wire::DeliverOrderResponse { order, position }))
+        let (order, position) = self.changed(&context, order_id, &done).await?;
+        Ok(replay::response(wire::DeliverOrderResponse { order, position }, done.replayed))
     }
 
     async fn forget_person(

@@ -13,10 +13,10 @@ mod status;
 
 use contracts::shop::product::v1 as wire;
 use contracts::shop::product::v1::product_service_server::ProductService;
-use eventsourcing::Position;
+use eventsourcing::Committed;
 use service_runtime::page::{self, Filter};
 use service_runtime::status::{of_execute_error, of_read_error};
-use service_runtime::{Caller, RequestContext, etag};
+use service_runtime::{Caller, RequestContext, etag, replay};
 use tonic::{Request, Response, Status};
 
 use crate::application::{Catalogue, Change, Imports, PricePointKey, ProductView, Queries};
@@ -47,8 +47,8 @@ impl ProductService for ProductGrpc {
         let command = context.command_context(&request_id, &body)?;
         let created = self.catalogue.create(requests::creation(body)?, command).await;
         let changed = created.map_err(|error| of_execute_error(error, of_product_error))?;
-        let (product, position) = self.show(&context, changed).await?;
-        Ok(Response::new(wire::CreateProductResponse { product: Some(product), position }))
+        let Shown { product, position, replayed } = self.show(&context, changed).await?;
+        Ok(replay::response(wire::CreateProductResponse { product, position }, replayed))
     }
 
     async fn get_product(
@@ -112,8 +112,8 @@ impl ProductService for ProductGrpc {
         let (product_id, changes, status) = requests::update(body)?;
         let update = ProductCommand::Update { changes, status };
         let change = Change { product_id, command: update, expected_version };
-        let (product, position) = self.change(&context, change, command).await?;
-        Ok(Response::new(wire::UpdateProductResponse { product: Some(product), position }))
+        let Shown { product, position, replayed } = self.change(&context, change, command).await?;
+        Ok(replay::response(wire::UpdateProductResponse { product, position }, replayed))
     }
 
     async fn add_variants(
@@ -128,8 +128,8 @@ impl ProductService for ProductGrpc {
         let (product_id, assortment) = requests::additions(body)?;
         let added = self.catalogue.add_variants(product_id, assortment, expected_version, command).await;
         let changed = added.map_err(|error| of_execute_error(error, of_product_error))?;
-        let (product, position) = self.show(&context, changed).await?;
-        Ok(Response::new(wire::AddVariantsResponse { product: Some(product), position }))
+        let Shown { product, position, replayed } = self.show(&context, changed).await?;
+        Ok(replay::response(wire::AddVariantsResponse { product, position }, replayed))
     }
 
     async fn change_price(
@@ -145,8 +145,8 @@ impl ProductService for ProductGrpc {
         let prices = vec![NewPrice { sku, price }];
         let command_to = ProductCommand::ChangePrices { prices, reason };
         let change = Change { product_id, command: command_to, expected_version };
-        let (product, position) = self.change(&context, change, command).await?;
-        Ok(Response::new(wire::ChangePriceResponse { product: Some(product), position }))
+        let Shown { product, position, replayed } = self.change(&context, change, command).await?;
+        Ok(replay::response(wire::ChangePriceResponse { product, position }, replayed))
     }
 
     async fn discontinue_product(
@@ -160,8 +160,8 @@ impl ProductService for ProductGrpc {
         let expected_version = etag::parse("etag", &body.etag)?;
         let (product_id, reason) = requests::discontinuation(body)?;
         let change = Change { product_id, command: ProductCommand::Discontinue { reason }, expected_version };
-        let (product, position) = self.change(&context, change, command).await?;
-        Ok(Response::new(wire::DiscontinueProductResponse { product: Some(product), position }))
+        let Shown { product, position, replayed } = self.change(&context, change, command).await?;
+        Ok(replay::response(wire::DiscontinueProductResponse { product, position }, replayed))
     }
 
     async fn import_product(
@@ -174,15 +174,15 @@ impl ProductService for ProductGrpc {
         let command = context.command_context(&request_id, &body)?;
         let dry_run = body.dry_run;
         let requests::Import { handle, details, assortment, status } = requests::import(body)?;
-        let (report, position) = if dry_run {
+        if dry_run {
             let report = self.imports.preview(handle, details, assortment, status).await;
-            (report.map_err(status::of_import_error)?, String::new())
-        } else {
-            let imported = self.imports.import(handle, details, assortment, status, command).await;
-            let (report, position) = imported.map_err(status::of_import_error)?;
-            (report, position.to_string())
-        };
-        Ok(Response::new(replies::import(&report, position)))
+            let report = report.map_err(status::of_import_error)?;
+            return Ok(Response::new(replies::import(&report, String::new())));
+        }
+        let done = self.imports.import(handle, details, assortment, status, command).await;
+        let done = done.map_err(status::of_import_error)?;
+        let reply = replies::import(&done.reply, done.position.to_string());
+        Ok(replay::response(reply, done.replayed))
     }
 
     async fn get_price_history(
@@ -225,25 +225,29 @@ impl ProductGrpc {
         context: &RequestContext,
         change: Change,
         command: eventsourcing::CommandContext,
-    ) -> Result<(wire::Product, String), Status> {
+    ) -> Result<Shown, Status> {
         let changed = self.catalogue.change(change, command).await;
         let changed = changed.map_err(|error| of_execute_error(error, of_product_error))?;
         self.show(context, changed).await
     }
 
-    /// The product with a change in it, and the position to carry.
-    async fn show(
-        &self,
-        context: &RequestContext,
-        (changed, position): (Changed, Position),
-    ) -> Result<(wire::Product, String), Status> {
+    /// The product with a change in it.
+    async fn show(&self, context: &RequestContext, done: Committed<Changed>) -> Result<Shown, Status> {
+        let Committed { reply: changed, position, replayed } = done;
         let position = position.to_string();
         context.wait_for_position(&position, &[self.queries.read_model()]).await?;
         let shown = self.queries.stored_product(changed.product_id).await.map_err(of_read_error)?;
         let shown = shown.filter(|product| product.version >= changed.version);
         let shown = shown.ok_or_else(status::not_shown)?;
-        Ok((replies::product(&shown), position))
+        Ok(Shown { product: Some(replies::product(&shown)), position, replayed })
     }
+}
+
+/// What the reply to a change is made of.
+struct Shown {
+    product: Option<wire::Product>,
+    position: String,
+    replayed: bool,
 }
 
 fn sees_drafts(context: &RequestContext) -> bool {

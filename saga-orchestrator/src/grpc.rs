@@ -6,10 +6,10 @@ mod status;
 
 use contracts::shop::saga::v1 as wire;
 use contracts::shop::saga::v1::saga_service_server::SagaService;
-use eventsourcing::{CommandContext, Position};
+use eventsourcing::{CommandContext, Committed};
 use service_runtime::page::{self, Filter};
 use service_runtime::status::Violations;
-use service_runtime::{RequestContext, etag};
+use service_runtime::{RequestContext, etag, replay};
 use tonic::{Request, Response, Status};
 
 use crate::application::{OperatorOrder, Queries, SagaId, SagaView, Sagas};
@@ -34,12 +34,11 @@ impl SagaGrpc {
         order: OperatorOrder,
         tag: &str,
         context: CommandContext,
-    ) -> Result<(SagaView, Position), Status> {
+    ) -> Result<Committed<SagaView>, Status> {
         let saga = saga_id(id)?;
         let expected_version = etag::parse("etag", tag)?;
         let done = self.sagas.operate(saga, order, expected_version, context).await;
-        let done = done.map_err(|error| status::of_order(error, saga))?;
-        Ok((done.reply, done.position))
+        done.map_err(|error| status::of_order(error, saga))
     }
 }
 
@@ -97,9 +96,9 @@ impl SagaService for SagaGrpc {
         let mut body = request.into_inner();
         let request_id = std::mem::take(&mut body.request_id);
         let command = context.command_context(&request_id, &body)?;
-        let (saga, position) = self.operate(&body.saga_id, OperatorOrder::Retry, &body.etag, command).await?;
-        let (saga, position) = (Some(convert::saga(&saga)), position.to_string());
-        Ok(Response::new(wire::RetrySagaResponse { saga, position }))
+        let done = self.operate(&body.saga_id, OperatorOrder::Retry, &body.etag, command).await?;
+        let (saga, position) = (Some(convert::saga(&done.reply)), done.position.to_string());
+        Ok(replay::response(wire::RetrySagaResponse { saga, position }, done.replayed))
     }
 
     async fn skip_saga_step(
@@ -112,9 +111,9 @@ impl SagaService for SagaGrpc {
         let command = context.command_context(&request_id, &body)?;
         let reason = note(&body.reason, Needed::Yes)?;
         let order = OperatorOrder::Skip { reason };
-        let (saga, position) = self.operate(&body.saga_id, order, &body.etag, command).await?;
-        let (saga, position) = (Some(convert::saga(&saga)), position.to_string());
-        Ok(Response::new(wire::SkipSagaStepResponse { saga, position }))
+        let done = self.operate(&body.saga_id, order, &body.etag, command).await?;
+        let (saga, position) = (Some(convert::saga(&done.reply)), done.position.to_string());
+        Ok(replay::response(wire::SkipSagaStepResponse { saga, position }, done.replayed))
     }
 
     async fn compensate_saga(
@@ -127,9 +126,9 @@ impl SagaService for SagaGrpc {
         let command = context.command_context(&request_id, &body)?;
         let note = note(&body.reason, Needed::No)?;
         let order = OperatorOrder::Compensate { note };
-        let (saga, position) = self.operate(&body.saga_id, order, &body.etag, command).await?;
-        let (saga, position) = (Some(convert::saga(&saga)), position.to_string());
-        Ok(Response::new(wire::CompensateSagaResponse { saga, position }))
+        let done = self.operate(&body.saga_id, order, &body.etag, command).await?;
+        let (saga, position) = (Some(convert::saga(&done.reply)), done.position.to_string());
+        Ok(replay::response(wire::CompensateSagaResponse { saga, position }, done.replayed))
     }
 }
 

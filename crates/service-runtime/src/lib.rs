@@ -80,7 +80,7 @@
 //! ```
 //! use eventsourcing::{CommandProcessor, Decide, Decider};
 //! use service_runtime::status::{self, Violations};
-//! use service_runtime::{RequestContext, etag};
+//! use service_runtime::{RequestContext, etag, replay};
 //! use tonic::{Request, Response, Status};
 //! # use eventsourcing::{DomainEvent, StreamId};
 //! # use serde::{Deserialize, Serialize};
@@ -134,7 +134,8 @@
 //!     let done = commands.execute(operation, command_context).await;
 //!     // `broken_rule` is the service's one match over its domain's errors, in grpc/status.rs.
 //!     let done = done.map_err(|error| status::of_execute_error(error, broken_rule))?;
-//!     Ok(Response::new(RenameThingResponse { etag: etag::of(done.reply), position: done.position.to_string() }))
+//!     let reply = RenameThingResponse { etag: etag::of(done.reply), position: done.position.to_string() };
+//!     Ok(replay::response(reply, done.replayed))
 //! }
 //!
 //! // A read waits for what its caller has seen elsewhere:
@@ -163,6 +164,7 @@ pub mod metrics;
 pub mod operations;
 pub mod page;
 pub mod readiness;
+pub mod replay;
 pub mod request;
 mod secret;
 pub mod shutdown;

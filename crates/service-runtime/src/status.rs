@@ -12,6 +12,8 @@ use eventsourcing::{ExecuteError, HandlerError};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
+use crate::replay;
+
 pub use violations::Violations;
 
 /// `domain` of every `ErrorInfo`.
@@ -167,7 +169,7 @@ pub fn internal(error: impl Display) -> Status {
 /// everything else means the same in every service.
 pub fn of_execute_error<R>(error: ExecuteError<R>, rejected: impl FnOnce(R) -> Status) -> Status {
     match error {
-        ExecuteError::Rejected { rejection, .. } => rejected(rejection),
+        ExecuteError::Rejected { rejection, replayed, .. } => replay::status(rejected(rejection), replayed),
         ExecuteError::StaleVersion { .. } => etag_mismatch(),
         ExecuteError::RequestIdReused => {
             let rule = "was used before with another request";
@@ -250,8 +252,10 @@ mod tests {
             assert!(!status.message().contains("host") && !status.message().contains("row"));
         }
         let position = "MS40LmxvZw".parse().unwrap();
-        let rejected = ExecuteError::Rejected { rejection: "closed", position, replayed: false };
-        assert_eq!(of_execute_error(rejected, refused).code(), Code::FailedPrecondition);
+        let rejected = ExecuteError::Rejected { rejection: "closed", position, replayed: true };
+        let status = of_execute_error(rejected, refused);
+        assert_eq!(status.code(), Code::FailedPrecondition);
+        assert_eq!(status.metadata().get(replay::IDEMPOTENCY_REPLAYED).unwrap(), "true");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Goods that arrive, and corrections of what is there: what people who run a store do.
 
 use chrono::Utc;
-use eventsourcing::{CommandContext, CommandProcessor, ExecuteError, Position};
+use eventsourcing::{CommandContext, CommandProcessor, Committed, ExecuteError};
 
 use super::queries::StockLevel;
 use crate::domain::operations::ChangeStock;
@@ -35,22 +35,20 @@ impl StockKeeping {
         Self { processor }
     }
 
-    /// Carries out a change. Returns the stock with it, and where the log is then.
+    /// Carries out a change. Replies with the stock that has it.
     pub async fn change(
         &self,
         request: ChangeRequest,
         context: CommandContext,
-    ) -> Result<(StockLevel, Position), ExecuteError<StockError>> {
+    ) -> Result<Committed<StockLevel>, ExecuteError<StockError>> {
         let ChangeRequest { sku, change, expected_version } = request;
         let command = match change {
             Change::Receive { quantity, reference } => StockCommand::Receive { quantity, reference },
             Change::Adjust { delta, reason } => StockCommand::Adjust { delta, reason },
         };
         let operation = ChangeStock { sku: sku.clone(), command, expected_version, now: Utc::now() };
-        let committed = self.processor.execute(operation, context).await?;
-        let changed = committed.reply;
-        let level =
-            StockLevel { sku, state: changed.state, version: changed.version, updated_at: changed.at };
-        Ok((level, committed.position))
+        let Committed { reply, position, replayed } = self.processor.execute(operation, context).await?;
+        let reply = StockLevel { sku, state: reply.state, version: reply.version, updated_at: reply.at };
+        Ok(Committed { reply, position, replayed })
     }
 }

@@ -1,6 +1,7 @@
 //! The RPCs of operators.
 
 use contracts::shop::inventory::v1 as wire;
+use service_runtime::replay::IDEMPOTENCY_REPLAYED;
 use service_runtime::status::reason_of;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
@@ -44,13 +45,37 @@ async fn a_repeated_request_is_answered_again_and_booked_once() {
             reference: "17".to_owned(),
         })
     };
-    let first = app.client().receive_stock(request(5)).await.unwrap().into_inner();
+    let first = app.client().receive_stock(request(5)).await.unwrap();
     app.receive("mug", 1).await;
-    let again = app.client().receive_stock(request(5)).await.unwrap().into_inner();
-    assert_eq!(again.stock, first.stock);
+    let again = app.client().receive_stock(request(5)).await.unwrap();
+    assert_eq!(again.get_ref().stock, first.get_ref().stock);
+    assert!(first.metadata().get(IDEMPOTENCY_REPLAYED).is_none());
+    assert_eq!(again.metadata().get(IDEMPOTENCY_REPLAYED).unwrap(), "true");
     assert_eq!(app.stock("mug", &app.now().await).await.unwrap().received, 6);
     let other = app.client().receive_stock(request(6)).await.unwrap_err();
     assert_eq!((other.code(), reason_of(&other).as_str()), (Code::InvalidArgument, "REQUEST_ID_REUSED"));
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn a_refusal_that_is_repeated_says_so() {
+    let (_database, _saga, app) = start().await;
+    app.receive("mug", 1).await;
+    let request = || {
+        operator(wire::AdjustStockRequest {
+            request_id: "count-1".to_owned(),
+            sku: "mug".to_owned(),
+            delta: -2,
+            reason: "count".to_owned(),
+            ..Default::default()
+        })
+    };
+    let first = app.client().adjust_stock(request()).await.unwrap_err();
+    app.receive("mug", 1).await;
+    let again = app.client().adjust_stock(request()).await.unwrap_err();
+    assert_eq!(reason_of(&again), "MORE_THAN_ON_HAND", "though it would be possible now");
+    assert!(first.metadata().get(IDEMPOTENCY_REPLAYED).is_none());
+    assert_eq!(again.metadata().get(IDEMPOTENCY_REPLAYED).unwrap(), "true");
     app.stop().await;
 }
 

@@ -56,6 +56,8 @@ pub struct Placed {
     /// The order as this call placed it; `None` when an earlier call with the same request id has.
     pub now: Option<OrderView>,
     pub position: Position,
+    /// Whether an earlier call with the same request id has placed it.
+    pub replayed: bool,
 }
 
 /// Why no order was placed.
@@ -119,9 +121,12 @@ impl Parts {
             }
         }
         let done = result?;
-        let placed = foreseen.filter(|_| done.reply.order_id == order_id);
+        let placed_now = done.reply.order_id == order_id;
+        let placed = foreseen.filter(|_| placed_now);
         let now = placed.map(|placed| OrderView::just_placed(placed, contact));
-        Ok(Placed { order_id: done.reply.order_id, now, position: done.position })
+        // By the id as well: a commit of its own that the processor found again is no repeat.
+        let replayed = done.replayed && !placed_now;
+        Ok(Placed { order_id: done.reply.order_id, now, position: done.position, replayed })
     }
 
     async fn command(&self, order_id: OrderId, wish: Wish) -> Result<PlaceOrder, StoreError> {

@@ -9,7 +9,7 @@ use pb::payment_service_server::PaymentService;
 use prost_types::Timestamp;
 use service_runtime::page::{self, Filter};
 use service_runtime::status::{Violations, invalid_field, of_execute_error, of_read_error};
-use service_runtime::{RequestContext, etag};
+use service_runtime::{RequestContext, etag, replay};
 use tonic::{Request, Response};
 
 use super::status;
@@ -97,7 +97,7 @@ impl PaymentService for PaymentServiceHandler {
         let position = done.position.to_string();
         context.wait_for_position(&position, &[&self.read_model]).await?;
         let payment = Some(self.find(order_id).await?);
-        Ok(Response::new(pb::RefundPaymentResponse { payment, position }))
+        Ok(replay::response(pb::RefundPaymentResponse { payment, position }, done.replayed))
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::support::{Answer, Shop, as_operator, euro};
 use contracts::shop::payment::v1 as pb;
 use contracts::shop::r#type::v1::Money;
+use service_runtime::replay::IDEMPOTENCY_REPLAYED;
 use service_runtime::status::reason_of;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
@@ -50,8 +51,12 @@ async fn a_payment_shows_what_was_held_taken_and_paid_back() {
 async fn the_same_refund_request_is_one_refund() {
     let shop = Shop::open().await;
     let order = shop.captured("tok_success").await;
-    let first = refund(&shop, refund_of(order, "same", Some(euro(600)))).await.unwrap();
-    let again = refund(&shop, refund_of(order, "same", Some(euro(600)))).await.unwrap();
+    let request = || as_operator(refund_of(order, "same", Some(euro(600))));
+    let first = shop.client().refund_payment(request()).await.unwrap();
+    let again = shop.client().refund_payment(request()).await.unwrap();
+    assert!(first.metadata().get(IDEMPOTENCY_REPLAYED).is_none());
+    assert_eq!(again.metadata().get(IDEMPOTENCY_REPLAYED).unwrap(), "true");
+    let (first, again) = (first.into_inner(), again.into_inner());
     assert_eq!(first.position, again.position);
     assert_eq!(again.payment.unwrap().refunds.len(), 1);
     let reused = refund(&shop, refund_of(order, "same", Some(euro(1)))).await.unwrap_err();

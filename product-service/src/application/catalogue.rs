@@ -1,6 +1,6 @@
 //! Changes of products that people who run a shop ask for.
 
-use eventsourcing::{CommandContext, CommandProcessor, Decide, ExecuteError, Position};
+use eventsourcing::{CommandContext, CommandProcessor, Committed, Decide, ExecuteError};
 use uuid::Uuid;
 
 use crate::domain::details::Details;
@@ -32,8 +32,8 @@ pub struct Change {
     pub expected_version: Option<u64>,
 }
 
-/// The product with its new version, and where the log is then.
-type Outcome = Result<(Changed, Position), ExecuteError<ProductError>>;
+/// The product with its new version.
+type Outcome = Result<Committed<Changed>, ExecuteError<ProductError>>;
 
 impl Catalogue {
     pub fn new(processor: CommandProcessor) -> Self {
@@ -45,8 +45,7 @@ impl Catalogue {
         let Creation { handle, details, assortment, publish } = creation;
         let product_id = Uuid::now_v7().into();
         let operation = CreateProduct { product_id, handle, details, assortment, publish };
-        let committed = self.processor.execute(operation, context).await?;
-        Ok((committed.reply, committed.position))
+        self.processor.execute(operation, context).await
     }
 
     /// Adds variants whose SKUs are new to the shop.
@@ -58,8 +57,7 @@ impl Catalogue {
         context: CommandContext,
     ) -> Outcome {
         let operation = AddVariants { product_id, assortment, expected_version };
-        let committed = self.processor.execute(operation, context).await?;
-        Ok((committed.reply, committed.position))
+        self.processor.execute(operation, context).await
     }
 
     /// Carries out a change that claims neither SKUs nor a handle.
@@ -67,7 +65,7 @@ impl Catalogue {
         let Change { product_id, command, expected_version } = change;
         let stream = operations::product_stream(product_id);
         let operation = Decide::<Product> { stream, command, expected_version };
-        let committed = self.processor.execute(operation, context).await?;
-        Ok((Changed { product_id, version: committed.reply }, committed.position))
+        let Committed { reply, position, replayed } = self.processor.execute(operation, context).await?;
+        Ok(Committed { reply: Changed { product_id, version: reply }, position, replayed })
     }
 }

@@ -2,8 +2,8 @@
 //! import decides is decided in the log, see [`ImportProduct`]; a dry run decides the same on copies in memory.
 
 use eventsourcing::{
-    CommandContext, CommandProcessor, Decider, DecodeError, EventLog, ExecuteError, Halt, InMemoryStreams,
-    Position, StreamId,
+    CommandContext, CommandProcessor, Committed, Decider, DecodeError, EventLog, ExecuteError, Halt,
+    InMemoryStreams, StreamId,
 };
 use uuid::Uuid;
 
@@ -53,10 +53,9 @@ impl Imports {
         assortment: Assortment,
         status: FileStatus,
         context: CommandContext,
-    ) -> Result<(ImportReport, Position), ImportError> {
+    ) -> Result<Committed<ImportReport>, ImportError> {
         let operation = operation(handle, details, assortment, status);
-        let committed = self.processor.execute(operation, context).await?;
-        Ok((committed.reply, committed.position))
+        Ok(self.processor.execute(operation, context).await?)
     }
 
     /// What [`import`](Self::import) would do now. Nothing is written. Which SKUs other products have is known from

@@ -1,6 +1,7 @@
 //! Creating, reading and changing products.
 
 use contracts::shop::product::v1 as wire;
+use service_runtime::replay::IDEMPOTENCY_REPLAYED;
 use service_runtime::status::reason_of;
 use tonic::{Code, Request};
 
@@ -56,10 +57,12 @@ async fn a_product_is_created_whole_and_anybody_reads_it_as_it_was_answered() {
 async fn a_repeated_creation_makes_one_product() {
     let (_database, _inventory, app) = start().await;
     let request = || wire::CreateProductRequest { request_id: "spring-1".to_owned(), ..shirt() };
-    let first = app.create(request()).await.unwrap();
+    let first = app.client().create_product(operator(request())).await.unwrap();
     let head = app.head().await;
-    let again = app.create(request()).await.unwrap();
-    assert_eq!(again, first);
+    let again = app.client().create_product(operator(request())).await.unwrap();
+    assert_eq!(again.get_ref(), first.get_ref());
+    assert!(first.metadata().get(IDEMPOTENCY_REPLAYED).is_none());
+    assert_eq!(again.metadata().get(IDEMPOTENCY_REPLAYED).unwrap(), "true");
     assert_eq!(app.head().await, head);
     let other = app.create(wire::CreateProductRequest { name: "Other".to_owned(), ..request() }).await;
     assert_eq!(reason_of(&other.unwrap_err()), "REQUEST_ID_REUSED");

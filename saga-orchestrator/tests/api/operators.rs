@@ -2,6 +2,7 @@
 
 use contracts::shop::saga::v1 as wire;
 use contracts::shop::saga::v1::saga_event::Event as Request;
+use service_runtime::replay::IDEMPOTENCY_REPLAYED;
 use service_runtime::status::reason_of;
 use testkit::{SOON, eventually};
 use tonic::Code;
@@ -40,11 +41,15 @@ async fn a_stuck_saga_is_retried_and_skipped_by_hand() {
 
     let mut client = instance.client.clone();
     let request = wire::RetrySagaRequest { request_id: "try 1".into(), ..retry(&saga_id) };
-    let retried = client.retry_saga(as_operator(request.clone())).await.unwrap().into_inner();
+    let retried = client.retry_saga(as_operator(request.clone())).await.unwrap();
+    assert!(retried.metadata().get(IDEMPOTENCY_REPLAYED).is_none());
+    let retried = retried.into_inner();
     let saga = retried.saga.unwrap();
     assert_eq!((saga.status(), saga.attempts), (wire::SagaStatus::Running, 2));
     assert!(!retried.position.is_empty());
-    let again = client.retry_saga(as_operator(request)).await.unwrap().into_inner();
+    let again = client.retry_saga(as_operator(request)).await.unwrap();
+    assert_eq!(again.metadata().get(IDEMPOTENCY_REPLAYED).unwrap(), "true");
+    let again = again.into_inner();
     assert_eq!(
         (again.saga.unwrap(), again.position),
         (saga, retried.position),

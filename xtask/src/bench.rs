@@ -2,8 +2,8 @@
 
 use anyhow::{Context, Result};
 
-use crate::{cargo, workspace_root};
 use crate::servers::Servers;
+use crate::{cargo, workspace_root};
 
 pub const HELP: &str = "\
 cargo xtask bench [ARGUMENTS]

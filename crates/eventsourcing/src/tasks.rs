@@ -262,12 +262,13 @@ impl<H: TaskHandler> Worker<H> {
         .bind(self.options.lease.as_secs_f64())
         .fetch_all(&mut *transaction)
         .await?;
+        // Of those that nobody has. A lease that ends is found by the next look, which is never far.
         let next: Option<f64> = sqlx::query_scalar(
-            "SELECT extract(epoch FROM min(greatest(due_at, leased_until)) - clock_timestamp())::float8 \
-               FROM eventsourcing.tasks WHERE queue = $1",
+            "SELECT extract(epoch FROM due_at - clock_timestamp())::float8 FROM eventsourcing.tasks \
+              WHERE queue = $1 AND leased_until IS NULL ORDER BY due_at LIMIT 1",
         )
         .bind(self.queue)
-        .fetch_one(&mut *transaction)
+        .fetch_optional(&mut *transaction)
         .await?;
         transaction.commit().await?;
         let next = Duration::try_from_secs_f64(next.unwrap_or(f64::MAX).max(0.0)).unwrap_or(IDLE_LOOK);

@@ -28,6 +28,8 @@ const STOP_DEADLINE: Duration = Duration::from_secs(60);
 const LOG_TAIL: usize = 150;
 /// The binary under test; `cargo xtask test` sets it.
 const SHOP_BIN: &str = "STORELINE_SHOP_BIN";
+/// PostgreSQL's own word on where it runs, within the data folder.
+const POSTMASTER: &str = "postgres/postmaster.pid";
 /// What the shop says of where it listens.
 const ADDRESSES: &str = "addresses.json";
 
@@ -194,7 +196,16 @@ impl Shop {
 
     /// Whether a PostgreSQL runs on the data folder `data`.
     pub fn has_database_running(data: &Path) -> bool {
-        data.join("postgres/postmaster.pid").exists()
+        data.join(POSTMASTER).exists()
+    }
+
+    /// The number of its PostgreSQL's process.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn database_pid(&self) -> String {
+        let text = fs::read_to_string(self.data().join(POSTMASTER)).expect("PostgreSQL runs");
+        text.lines().next().expect("the first line is its number").to_owned()
     }
 
     /// A secret of its data folder.

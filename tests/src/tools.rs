@@ -32,15 +32,33 @@ pub async fn grpcurl(arguments: &[&str]) -> Finished {
 /// # Panics
 /// When the shop's data folder does not lead to its server, or the dump fails.
 pub async fn dump(shop: &Shop) -> String {
+    let mut command = postgres_tool(shop, "pg_dumpall");
+    command.arg("--no-role-passwords");
+    finish(command, DUMP_DEADLINE).await.ok()
+}
+
+/// Changes the database of a service behind the shop's back.
+///
+/// # Panics
+/// When the shop's data folder does not lead to its server, or the statement fails.
+pub async fn tamper(shop: &Shop, service: &str, statement: &str) {
+    let mut command = postgres_tool(shop, "psql");
+    command.args(["--no-psqlrc", "--set=ON_ERROR_STOP=1", "--command", statement]);
+    command.arg(format!("--dbname=storeline_{service}"));
+    finish(command, DUMP_DEADLINE).await.ok();
+}
+
+/// One of PostgreSQL's programs, pointed at the shop's own server.
+fn postgres_tool(shop: &Shop, name: &str) -> Command {
     let state: Value = serde_json::from_str(&shop.secret("postgres.json")).expect("postgres.json is JSON");
     let folder = std::env::var_os("STORELINE_TEST_POSTGRES_BIN").map(PathBuf::from).unwrap_or_default();
-    let mut command = Command::new(folder.join("pg_dumpall"));
+    let mut command = Command::new(folder.join(name));
     command
-        .args(["--host=127.0.0.1", "--no-role-passwords", "--no-password"])
+        .args(["--host=127.0.0.1", "--no-password"])
         .arg(format!("--port={}", state["port"]))
         .arg(format!("--username={ADMIN_ROLE}"))
         .env("PGPASSWORD", shop.secret("postgres-admin.password"));
-    finish(command, DUMP_DEADLINE).await.ok()
+    command
 }
 
 /// The files below `folder` that hold one of `needles`, byte by byte.

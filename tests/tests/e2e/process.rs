@@ -2,8 +2,10 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 use std::time::Duration;
 
+use e2e_tests::tools::tamper;
 use e2e_tests::trade::{PRICE, order_of, tokens};
 use e2e_tests::{Finished, Shop, finish};
 
@@ -67,10 +69,10 @@ async fn after_a_kill_the_postgresql_that_was_left_is_adopted_and_after_a_stop_t
     let mut shop = Shop::start().await;
     let token = shop.secret("operator.token");
     let goods = shop.api().goods(PRICE, 2).await;
-    let server = postgres_pid(&shop);
+    let server = shop.database_pid();
     shop.kill();
     shop.restart().await;
-    assert_eq!(postgres_pid(&shop), server, "it is the same server");
+    assert_eq!(shop.database_pid(), server, "it is the same server");
     shop.api().stock_becomes(&goods.sku, 2, 0, 0).await;
 
     assert_eq!(shop.stop().await.code(), Some(0));
@@ -84,9 +86,35 @@ async fn after_a_kill_the_postgresql_that_was_left_is_adopted_and_after_a_stop_t
     }
 }
 
-fn postgres_pid(shop: &Shop) -> String {
-    let text = fs::read_to_string(shop.data().join("postgres/postmaster.pid")).expect("PostgreSQL runs");
-    text.lines().next().expect("the first line is its number").to_owned()
+#[tokio::test]
+async fn a_database_of_a_newer_version_is_left_alone_and_the_start_says_what_to_do() {
+    let mut shop = Shop::start().await;
+    shop.kill();
+    let newer = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+                 VALUES (999999, 'of tomorrow', true, '', 0)";
+    tamper(&shop, "order", newer).await;
+    let mut start = shop.command();
+    start.arg("serve");
+    assert_refused(&finish(start, FAILED_START_DEADLINE).await, &["`order`", "newer version", "999999"]);
+    assert!(!Shop::has_database_running(&shop.data()), "a PostgreSQL was left running");
+}
+
+#[tokio::test]
+async fn a_shop_that_loses_its_postgresql_says_so_and_forgets_nothing_that_it_acknowledged() {
+    let mut shop = Shop::start().await;
+    let api = shop.api();
+    let goods = api.goods(PRICE, 1).await;
+    let placed = api.place(&order_of(&goods, 1, tokens::SLOW)).await;
+    let killed = Command::new("kill").args(["-KILL", &shop.database_pid()]).status().expect("kill runs");
+    assert!(killed.success());
+    let refused = api.get("/v1/orders").operator().send().await;
+    refused.refused(503);
+    assert!(!refused.header("retry-after").is_empty(), "{refused}");
+    shop.stop().await;
+    shop.restart().await;
+    assert_eq!(shop.api().ended(&placed).await["status"], "ORDER_STATUS_CONFIRMED");
+    shop.api().charge_becomes(&placed.order_id, PRICE).await;
+    shop.audit().await;
 }
 
 #[tokio::test]

@@ -22,7 +22,7 @@ pub struct Metadata {
 /// How long the answer to a command is kept for repeats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retention {
-    /// 7 days at least: the command came from a client.
+    /// 7 days at least ([`ANSWERS_KEPT`](crate::log::ANSWERS_KEPT)): the command came from a client.
     Client,
     /// As long as the log: the command was derived from an event, which can always be replayed.
     Derived,

@@ -9,7 +9,7 @@ pub use migrate::{MigrateError, Migrations, migrate};
 
 use std::str::FromStr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -26,6 +26,11 @@ use crate::stream::{Position, StreamId};
 
 /// A pooled connection that was idle for longer is asked whether it still lives before it is used.
 const TRUSTED_IDLE: Duration = Duration::from_millis(500);
+
+/// How long answers to clients are kept for repeats: a day more than is promised.
+pub const ANSWERS_KEPT: Duration = Duration::from_secs(8 * 86_400);
+/// Pause between two rounds of forgetting them.
+const FORGET_EVERY: Duration = Duration::from_secs(3600);
 
 /// How a log is reached and watched.
 #[derive(Clone, Debug)]
@@ -225,9 +230,10 @@ impl EventLog {
         });
     }
 
-    /// Looks every poll interval whether another process appended. Runs until `stop`; one per process is
-    /// enough, and what it misses only waits for the next look.
+    /// Keeps house until `stop`: looks every poll interval whether another process appended, and forgets answers
+    /// to clients when their time is over. One per process is enough; what it misses waits for the next look.
     pub async fn follow(self, stop: CancellationToken) {
+        let mut forgot = Instant::now();
         while !stop.is_cancelled() {
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -236,6 +242,13 @@ impl EventLog {
             match self.head().await {
                 Ok(head) => self.announce(head),
                 Err(error) => tracing::warn!(log = self.name(), %error, "the head of the log cannot be read"),
+            }
+            if forgot.elapsed() >= FORGET_EVERY {
+                forgot = Instant::now();
+                match self.forget_command_results(ANSWERS_KEPT).await {
+                    Ok(answers) => tracing::debug!(log = self.name(), answers, "old answers are forgotten"),
+                    Err(error) => tracing::warn!(log = self.name(), %error, "old answers cannot be forgotten"),
+                }
             }
         }
     }

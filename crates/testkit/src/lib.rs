@@ -1,11 +1,13 @@
-//! What tests of every crate share: throwaway databases on a real PostgreSQL, given/when/then for deciders,
-//! and waiting for conditions. It fakes nothing: what needs PostgreSQL gets PostgreSQL.
+//! What tests of every crate share: throwaway databases on a real PostgreSQL, given/when/then for deciders, feeds
+//! written by hand, and waiting for conditions. It fakes no database: what needs PostgreSQL gets PostgreSQL.
 
 mod database;
 mod decider;
+mod feed;
 
 pub use database::{APP_ROLE, TestDatabase};
 pub use decider::{Given, When, given};
+pub use feed::HandMadeFeed;
 
 use std::future::Future;
 use std::time::{Duration, Instant};

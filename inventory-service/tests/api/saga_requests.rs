@@ -99,11 +99,11 @@ async fn a_message_that_is_delivered_again_is_the_same_request() {
     app.receive("mug", 5).await;
     let order = Uuid::now_v7();
     saga.reserve(order, &[("mug", 2)], in_a_while());
-    saga.redeliver();
+    saga.feed.redeliver();
     saga.pin(order);
-    saga.redeliver();
+    saga.feed.redeliver();
     saga.commit(order);
-    saga.redeliver();
+    saga.feed.redeliver();
     saga.restock(order);
     let told = app.await_answers(order, 4).await;
     assert_eq!(told, [reserved(order), pinned(order), committed(order), restocked(order)]);
@@ -156,7 +156,7 @@ async fn a_request_that_no_correct_saga_sends_is_parked_and_the_others_go_on() {
     app.receive("mug", 5).await;
     let (wrong, nobody, right) = (Uuid::now_v7(), Uuid::now_v7(), Uuid::now_v7());
     saga.commit(wrong);
-    saga.send(format!("saga-{nobody}"), b"\xff\xff\xff".to_vec());
+    saga.feed.send(format!("saga-{nobody}"), b"\xff\xff\xff".to_vec());
     let no_order = saga_wire::StockReleaseRequested { order_id: "nobody".to_owned() };
     saga.ask(nobody, Ask::StockReleaseRequested(no_order));
     saga.reserve(right, &[("mug", 1)], in_a_while());
@@ -179,7 +179,7 @@ async fn requests_to_other_participants_are_passed_over() {
     let order = Uuid::now_v7();
     let order_id = order.to_string();
     saga.ask(order, Ask::PaymentCaptureRequested(saga_wire::PaymentCaptureRequested { order_id }));
-    saga.send(format!("saga-{order}"), Vec::new());
+    saga.feed.send(format!("saga-{order}"), Vec::new());
     saga.reserve(order, &[("mug", 1)], in_a_while());
     assert_eq!(app.await_answers(order, 1).await, [reserved(order)]);
     assert!(app.subscriptions.parked(None, None, 1).await.unwrap().is_empty());

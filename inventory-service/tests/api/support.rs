@@ -1,6 +1,6 @@
 //! A running service with a saga in the test's hands.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -9,15 +9,13 @@ use contracts::shop::inventory::v1::inventory_service_client::InventoryServiceCl
 use contracts::shop::inventory::v1::{self as wire, InventoryEvent};
 use contracts::shop::saga::v1::saga_event::Event as Ask;
 use contracts::shop::saga::v1::{self as saga, SagaEvent};
-use eventsourcing::{Feed, FeedError, IntegrationEvent, IntegrationFeed, Page, Subscriptions};
-use futures::future::BoxFuture;
+use eventsourcing::{IntegrationFeed, Subscriptions};
 use inventory_service::{InventoryService, LOG, MIGRATIONS, Options, Upstream};
 use prost::Message;
 use service_runtime::auth::Tokens;
 use service_runtime::grpc::{GrpcServer, GrpcService, ServerOptions};
 use service_runtime::{Secret, Shutdown};
-use testkit::{SOON, TestDatabase, eventually};
-use tokio::sync::watch;
+use testkit::{HandMadeFeed, SOON, TestDatabase, eventually};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::{Request, Status};
@@ -26,51 +24,19 @@ use uuid::Uuid;
 const OPERATOR: &str = "operator-0123456789abcdef0123456789abcdef";
 const SERVICE: &str = "service-0123456789abcdef0123456789abcdef";
 
-/// The saga's feed, written by the test.
-#[derive(Clone)]
+/// The saga, in the hands of the test.
 pub struct Saga {
-    events: Arc<Mutex<Vec<IntegrationEvent>>>,
-    head: watch::Sender<i64>,
+    pub feed: HandMadeFeed,
 }
 
 impl Saga {
     pub fn new() -> Self {
-        Self { events: Arc::default(), head: watch::Sender::new(0) }
+        Self { feed: HandMadeFeed::new("saga") }
     }
 
     /// Sends a request for an order, as a message of its own.
     pub fn ask(&self, order: Uuid, ask: Ask) {
-        self.send(format!("saga-checkout-{order}"), SagaEvent { event: Some(ask) }.encode_to_vec());
-    }
-
-    /// Delivers the newest message once more, as a feed may.
-    pub fn redeliver(&self) {
-        let mut events = self.events.lock().unwrap();
-        let position = events.len() as i64 + 1;
-        let again = IntegrationEvent { position, ..events.last().expect("something was sent").clone() };
-        events.push(again);
-        drop(events);
-        self.head.send_replace(position);
-    }
-
-    /// Sends anything.
-    pub fn send(&self, key: String, data: Vec<u8>) {
-        let mut events = self.events.lock().unwrap();
-        let position = events.len() as i64 + 1;
-        events.push(IntegrationEvent {
-            id: Uuid::now_v7(),
-            source: "/shop/saga".to_owned(),
-            event_type: "shop.saga.v1.SagaEvent".to_owned(),
-            time: Utc::now(),
-            subject: key,
-            version: 1,
-            position,
-            correlation_id: "test".to_owned(),
-            traceparent: None,
-            data,
-        });
-        drop(events);
-        self.head.send_replace(position);
+        self.feed.send(format!("saga-checkout-{order}"), SagaEvent { event: Some(ask) }.encode_to_vec());
     }
 
     pub fn reserve(&self, order: Uuid, lines: &[(&str, i64)], expires_at: DateTime<Utc>) {
@@ -112,34 +78,6 @@ impl Saga {
     }
 }
 
-impl Feed for Saga {
-    type Message = IntegrationEvent;
-
-    fn log(&self) -> &str {
-        "saga"
-    }
-
-    fn incarnation(&self) -> i32 {
-        1
-    }
-
-    fn read(&self, after: i64, limit: usize) -> BoxFuture<'_, Result<Page<IntegrationEvent>, FeedError>> {
-        let events = self.events.lock().unwrap();
-        let messages: Vec<_> = events.iter().skip(after as usize).take(limit).cloned().collect();
-        let up_to = messages.last().map_or(after, |message| message.position);
-        Box::pin(async move { Ok(Page { messages, up_to }) })
-    }
-
-    fn newest(&self) -> BoxFuture<'_, Result<i64, FeedError>> {
-        let newest = *self.head.borrow();
-        Box::pin(async move { Ok(newest) })
-    }
-
-    fn head(&self) -> watch::Receiver<i64> {
-        self.head.subscribe()
-    }
-}
-
 /// One replica of the service.
 pub struct App {
     pub feed: IntegrationFeed,
@@ -170,7 +108,7 @@ impl App {
         let service = InventoryService::open(options).await.expect("the log opens");
         let feed = service.feed();
         let (stop, tracker) = (CancellationToken::new(), TaskTracker::new());
-        let upstream = Upstream { saga: Arc::new(saga.clone()) };
+        let upstream = Upstream { saga: Arc::new(saga.feed.clone()) };
         let running =
             service.start(upstream, stop.clone(), tracker.clone()).await.expect("the service starts");
         let tokens = Tokens::new(&[Secret::new(OPERATOR)], &[Secret::new(SERVICE)]).unwrap();

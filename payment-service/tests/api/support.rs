@@ -1,16 +1,14 @@
 //! A payment service around a throwaway database, asked by a hand-made feed of saga requests. It runs on a
 //! runtime of its own, so that a test can end it as a kill does: at once, in the middle of anything.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::Utc;
 use contracts::shop::payment::v1 as pb;
 use contracts::shop::payment::v1::payment_service_client::PaymentServiceClient;
 use contracts::shop::saga::v1 as saga;
 use contracts::shop::r#type::v1::Money;
-use eventsourcing::{CommandContext, Feed, FeedError, IntegrationEvent, IntegrationFeed, Metadata, Page};
-use futures::future::BoxFuture;
+use eventsourcing::{CommandContext, IntegrationFeed, Metadata};
 use payment_service::adapters::simulator::SimulatorOptions;
 use payment_service::application::webhooks;
 use payment_service::{LOG, MIGRATIONS, Options, PaymentService, Provider, Upstream};
@@ -20,9 +18,8 @@ use service_runtime::auth::Tokens;
 use service_runtime::grpc::{GrpcServer, GrpcService, ServerOptions};
 use service_runtime::{Secret, Shutdown};
 use sqlx::PgPool;
-use testkit::{SOON, TestDatabase, eventually};
+use testkit::{HandMadeFeed, SOON, TestDatabase, eventually};
 use tokio::runtime::Runtime;
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -33,7 +30,7 @@ const OPERATOR: &str = "operator-0123456789abcdef0123456789";
 
 /// A database, what the saga asks, and a service that runs now.
 pub struct Shop {
-    pub requests: Arc<Requests>,
+    pub requests: Requests,
     pub pool: PgPool,
     service: Service,
     database: TestDatabase,
@@ -81,15 +78,15 @@ impl Shop {
     pub async fn open_with(change: impl FnOnce(&mut Options)) -> Self {
         let database = TestDatabase::new(LOG, MIGRATIONS).await;
         let pool = PgPool::connect(database.admin_url()).await.unwrap();
-        let requests = Arc::new(Requests::new());
-        let service = Service::start(options(&database, change), requests.clone()).await;
+        let requests = Requests { feed: HandMadeFeed::new("saga") };
+        let service = Service::start(options(&database, change), requests.feed.clone()).await;
         Self { requests, pool, service, database }
     }
 
     /// Kills the service and starts it again.
     pub async fn crash_and_restart(&mut self, change: impl FnOnce(&mut Options)) {
         self.service.runtime.take().unwrap().shutdown_background();
-        self.service = Service::start(options(&self.database, change), self.requests.clone()).await;
+        self.service = Service::start(options(&self.database, change), self.requests.feed.clone()).await;
     }
 
     /// Tells the service to end, and waits until it has.
@@ -226,7 +223,7 @@ fn options(database: &TestDatabase, change: impl FnOnce(&mut Options)) -> Option
 }
 
 impl Service {
-    async fn start(options: Options, requests: Arc<Requests>) -> Self {
+    async fn start(options: Options, saga: HandMadeFeed) -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let (stop, tracker) = (CancellationToken::new(), TaskTracker::new());
@@ -234,7 +231,7 @@ impl Service {
         let started = runtime.spawn(async move {
             let service = PaymentService::open(options).await.unwrap();
             let feed = service.feed();
-            let upstream = Upstream { saga: requests };
+            let upstream = Upstream { saga: Arc::new(saga) };
             let running = service.start(upstream, stopped, tracked).await.unwrap();
             (feed, running)
         });
@@ -256,33 +253,15 @@ pub fn euro(minor_units: i64) -> Money {
     Money { currency_code: "EUR".into(), minor_units }
 }
 
-/// The saga's feed, made by hand.
+/// What the saga asks, in the hands of the test.
 pub struct Requests {
-    events: Mutex<Vec<IntegrationEvent>>,
-    head: watch::Sender<i64>,
+    feed: HandMadeFeed,
 }
 
 impl Requests {
-    fn new() -> Self {
-        Self { events: Mutex::default(), head: watch::Sender::new(0) }
-    }
-
     pub fn send(&self, order: Uuid, request: Request) {
-        let mut events = self.events.lock().unwrap();
-        let position = events.len() as i64 + 1;
-        events.push(IntegrationEvent {
-            id: Uuid::now_v7(),
-            source: "/shop/saga".into(),
-            event_type: "shop.saga.v1.Request".into(),
-            time: Utc::now(),
-            subject: format!("checkout-{order}"),
-            version: position as u64,
-            position,
-            correlation_id: order.to_string(),
-            traceparent: None,
-            data: saga::SagaEvent { event: Some(request) }.encode_to_vec(),
-        });
-        self.head.send_replace(position);
+        let data = saga::SagaEvent { event: Some(request) }.encode_to_vec();
+        self.feed.send(format!("checkout-{order}"), data);
     }
 
     pub fn authorize(&self, order: Uuid, token: &str) {
@@ -313,33 +292,5 @@ impl Requests {
             reason: "cancelled".into(),
         };
         self.send(order, Request::PaymentRefundRequested(request));
-    }
-}
-
-impl Feed for Requests {
-    type Message = IntegrationEvent;
-
-    fn log(&self) -> &str {
-        "saga"
-    }
-
-    fn incarnation(&self) -> i32 {
-        1
-    }
-
-    fn read(&self, after: i64, limit: usize) -> BoxFuture<'_, Result<Page<IntegrationEvent>, FeedError>> {
-        let events = self.events.lock().unwrap();
-        let messages: Vec<_> = events.iter().skip(after as usize).take(limit).cloned().collect();
-        let up_to = after + messages.len() as i64;
-        Box::pin(async move { Ok(Page { messages, up_to }) })
-    }
-
-    fn newest(&self) -> BoxFuture<'_, Result<i64, FeedError>> {
-        let newest = *self.head.borrow();
-        Box::pin(async move { Ok(newest) })
-    }
-
-    fn head(&self) -> watch::Receiver<i64> {
-        self.head.subscribe()
     }
 }

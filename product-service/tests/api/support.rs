@@ -1,92 +1,38 @@
 //! A running service with inventory in the test's hands.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use chrono::Utc;
 use contracts::shop::inventory::v1 as inventory;
 use contracts::shop::product::v1 as wire;
 use contracts::shop::product::v1::product_service_client::ProductServiceClient;
 use contracts::shop::r#type::v1::Money;
-use eventsourcing::{Feed, FeedError, IntegrationEvent, IntegrationFeed, Page, Position};
-use futures::future::BoxFuture;
+use eventsourcing::{IntegrationFeed, Position};
 use product_service::{LOG, MIGRATIONS, Options, ProductService, Upstream};
 use prost::Message;
 use service_runtime::auth::Tokens;
 use service_runtime::grpc::{GrpcServer, GrpcService, ServerOptions};
 use service_runtime::{Secret, Shutdown};
-use testkit::{SOON, TestDatabase};
-use tokio::sync::watch;
+use testkit::{HandMadeFeed, SOON, TestDatabase};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt;
-use uuid::Uuid;
 
 const OPERATOR: &str = "operator-0123456789abcdef0123456789abcdef";
 const SERVICE: &str = "service-0123456789abcdef0123456789abcdef";
-const INVENTORY_LOG: &str = "inventory";
 
-/// Inventory's feed, written by the test.
-#[derive(Clone)]
+/// Inventory, in the hands of the test.
 pub struct Inventory {
-    events: Arc<Mutex<Vec<IntegrationEvent>>>,
-    head: watch::Sender<i64>,
+    feed: HandMadeFeed,
 }
 
 impl Inventory {
-    fn new() -> Self {
-        Self { events: Arc::default(), head: watch::Sender::new(0) }
-    }
-
     /// Publishes whether a SKU is in stock. Returns the position to carry.
     pub fn publish(&self, sku: &str, in_stock: bool) -> String {
         let changed = inventory::StockAvailabilityChanged { sku: sku.to_owned(), in_stock };
         let event = inventory::inventory_event::Event::StockAvailabilityChanged(changed);
-        let mut events = self.events.lock().unwrap();
-        let position = i64::try_from(events.len()).unwrap() + 1;
-        events.push(IntegrationEvent {
-            id: Uuid::now_v7(),
-            source: "/shop/inventory".to_owned(),
-            event_type: "shop.inventory.v1.StockAvailabilityChanged".to_owned(),
-            time: Utc::now(),
-            subject: format!("stock-{sku}"),
-            version: 1,
-            position,
-            correlation_id: "test".to_owned(),
-            traceparent: None,
-            data: inventory::InventoryEvent { event: Some(event) }.encode_to_vec(),
-        });
-        drop(events);
-        self.head.send_replace(position);
-        Position { log: INVENTORY_LOG.to_owned(), incarnation: 1, number: position }.to_string()
-    }
-}
-
-impl Feed for Inventory {
-    type Message = IntegrationEvent;
-
-    fn log(&self) -> &str {
-        INVENTORY_LOG
-    }
-
-    fn incarnation(&self) -> i32 {
-        1
-    }
-
-    fn read(&self, after: i64, limit: usize) -> BoxFuture<'_, Result<Page<IntegrationEvent>, FeedError>> {
-        let events = self.events.lock().unwrap();
-        let messages: Vec<_> = events.iter().skip(after as usize).take(limit).cloned().collect();
-        let up_to = messages.last().map_or(after, |message| message.position);
-        Box::pin(async move { Ok(Page { messages, up_to }) })
-    }
-
-    fn newest(&self) -> BoxFuture<'_, Result<i64, FeedError>> {
-        let newest = *self.head.borrow();
-        Box::pin(async move { Ok(newest) })
-    }
-
-    fn head(&self) -> watch::Receiver<i64> {
-        self.head.subscribe()
+        let event = inventory::InventoryEvent { event: Some(event) };
+        self.feed.send(format!("stock-{sku}"), event.encode_to_vec())
     }
 }
 
@@ -101,7 +47,7 @@ pub struct App {
 /// A database, an inventory and one replica.
 pub async fn start() -> (TestDatabase, Inventory, App) {
     let database = TestDatabase::new(LOG, MIGRATIONS).await;
-    let inventory = Inventory::new();
+    let inventory = Inventory { feed: HandMadeFeed::new("inventory") };
     let app = App::start(&database, &inventory).await;
     (database, inventory, app)
 }
@@ -111,7 +57,7 @@ impl App {
         let service = ProductService::open(Options::new(database.url())).await.expect("the log opens");
         let feed = service.feed();
         let (stop, tracker) = (CancellationToken::new(), TaskTracker::new());
-        let upstream = Upstream { inventory: Arc::new(inventory.clone()) };
+        let upstream = Upstream { inventory: Arc::new(inventory.feed.clone()) };
         let running =
             service.start(upstream, stop.clone(), tracker.clone()).await.expect("the service starts");
         let tokens = Tokens::new(&[Secret::new(OPERATOR)], &[Secret::new(SERVICE)]).unwrap();

@@ -77,7 +77,7 @@ async fn what_is_published_says_all_that_a_participant_needs_and_nothing_private
     for message in &page.messages {
         assert_eq!(message.subject, format!("checkout-{order}"));
         assert_eq!(message.source, "/shop/saga");
-        assert_eq!(message.correlation_id, format!("order {order}"), "the flow goes on");
+        assert_eq!(message.correlation_id, order.to_string(), "the flow goes on");
         let request = SagaEvent::decode(message.data.as_slice()).unwrap().event.unwrap();
         assert_eq!(order_of(&request), order.to_string());
         let name = format!("{request:?}");
@@ -176,7 +176,7 @@ async fn stray_and_foreign_messages_change_nothing() {
     let captured = payment::PaymentCaptured { order_id: unknown_order.to_string(), amount: None };
     shop.feeds.say(unknown_order, Answer::Payment(Payment::PaymentCaptured(captured)));
     // An event that this program does not know yet.
-    shop.feeds.payment.publish(order, vec![0xfa, 0x3f, 0x00]);
+    shop.feeds.payment.send(format!("payment-{order}"), vec![0xfa, 0x3f, 0x00]);
     shop.until_heard(&instance).await;
     assert_eq!(shop.log.head().await.unwrap(), before);
     assert!(instance.subscriptions.parked_counts().await.unwrap().is_empty());
@@ -189,7 +189,7 @@ async fn a_message_that_cannot_be_what_it_says_is_parked_and_others_go_on() {
     let instance = shop.start(true).await;
     let nonsense = payment::PaymentCaptured { order_id: "not an order".into(), amount: None };
     shop.feeds.say(uuid::Uuid::now_v7(), Answer::Payment(Payment::PaymentCaptured(nonsense)));
-    shop.feeds.order.publish(uuid::Uuid::now_v7(), b"\xff\xff\xff".to_vec());
+    shop.feeds.order.send(format!("order-{}", uuid::Uuid::now_v7()), b"\xff\xff\xff".to_vec());
     let order = shop.place(4990);
     shop.until(&format!("checkout-{order}"), "SagaEnded Completed").await;
     eventually("both are parked", SOON, || async {

@@ -4,7 +4,6 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod checkout;
-mod feed;
 mod operators;
 mod participants;
 mod read_model;

@@ -11,12 +11,11 @@ use contracts::shop::payment::v1 as payment;
 use contracts::shop::payment::v1::payment_event::Event as Payment;
 use contracts::shop::saga::v1::SagaEvent;
 use contracts::shop::saga::v1::saga_event::Event as Request;
-use eventsourcing::IntegrationFeed;
+use eventsourcing::{Feed, IntegrationFeed};
 use prost::Message;
+use testkit::HandMadeFeed;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
-
-use crate::feed::TestFeed;
 
 #[derive(Clone, Debug)]
 pub enum Answer {
@@ -31,30 +30,28 @@ pub type Script = Arc<dyn Fn(&Request) -> Option<Vec<Answer>> + Send + Sync>;
 /// The feeds that the saga orchestrator follows.
 #[derive(Clone)]
 pub struct Feeds {
-    pub order: Arc<TestFeed>,
-    pub inventory: Arc<TestFeed>,
-    pub payment: Arc<TestFeed>,
+    pub order: HandMadeFeed,
+    pub inventory: HandMadeFeed,
+    pub payment: HandMadeFeed,
 }
 
 impl Feeds {
     pub fn new() -> Self {
-        let feed = |name| Arc::new(TestFeed::new(name));
+        let feed = HandMadeFeed::new;
         Self { order: feed("order"), inventory: feed("inventory"), payment: feed("payment") }
     }
 
     pub fn say(&self, order_id: Uuid, answer: Answer) {
-        match answer {
-            Answer::Order(event) => {
-                self.order.publish(order_id, order::OrderEvent { event: Some(event) }.encode_to_vec());
-            }
+        let (feed, data) = match answer {
+            Answer::Order(event) => (&self.order, order::OrderEvent { event: Some(event) }.encode_to_vec()),
             Answer::Inventory(event) => {
-                let event = inventory::InventoryEvent { event: Some(event) };
-                self.inventory.publish(order_id, event.encode_to_vec());
+                (&self.inventory, inventory::InventoryEvent { event: Some(event) }.encode_to_vec())
             }
             Answer::Payment(event) => {
-                self.payment.publish(order_id, payment::PaymentEvent { event: Some(event) }.encode_to_vec());
+                (&self.payment, payment::PaymentEvent { event: Some(event) }.encode_to_vec())
             }
-        }
+        };
+        feed.send(format!("{}-{order_id}", feed.log()), data);
     }
 }
 

@@ -8,7 +8,7 @@ use contracts::shop::order::v1::order_event::Event as Order;
 use contracts::shop::saga::v1 as wire;
 use contracts::shop::saga::v1::saga_service_client::SagaServiceClient;
 use contracts::shop::r#type::v1::Money;
-use eventsourcing::{EventLog, LogOptions, RecordedEvent, StreamId, Subscriptions};
+use eventsourcing::{EventLog, Feed, LogOptions, RecordedEvent, StreamId, Subscriptions};
 use saga_orchestrator::domain::{Backoff, Policy};
 use saga_orchestrator::{LOG, MIGRATIONS, Options, SagaOrchestrator, Upstream};
 use service_runtime::auth::Tokens;
@@ -77,7 +77,8 @@ impl Shop {
             tracker.spawn(participants::answer(service.feed(), feeds, script, stop.clone()));
         }
         let Feeds { order, inventory, payment } = self.feeds.clone();
-        let upstream = Upstream { order, inventory, payment };
+        let upstream =
+            Upstream { order: Arc::new(order), inventory: Arc::new(inventory), payment: Arc::new(payment) };
         let running = service.start(upstream, stop.clone(), tracker.clone()).await.unwrap();
         let tokens = Tokens::new(&[Secret::new(OPERATOR)], &[]).unwrap();
         let server = GrpcServer::new(running.services, tokens, ServerOptions::default(), &Shutdown::new());
@@ -127,11 +128,10 @@ impl Shop {
     pub async fn until_heard(&self, instance: &Instance) {
         let Feeds { order, inventory, payment } = &self.feeds;
         eventually("everything is heard", SOON, || async {
-            let heads = [order, inventory, payment].map(|feed| (feed.newest_position(), feed));
             let statuses = instance.subscriptions.list();
-            let caught_up = heads.iter().all(|(head, feed)| {
-                let log = eventsourcing::feed::Feed::log(&***feed);
-                statuses.iter().any(|status| status.log == log && status.checkpoint >= *head)
+            let caught_up = [order, inventory, payment].into_iter().all(|feed| {
+                let (log, head) = (feed.log(), *feed.head().borrow());
+                statuses.iter().any(|status| status.log == log && status.checkpoint >= head)
             });
             caught_up.then_some(())
         })

@@ -247,7 +247,9 @@ impl EventLog {
                 forgot = Instant::now();
                 match self.forget_command_results(ANSWERS_KEPT).await {
                     Ok(answers) => tracing::debug!(log = self.name(), answers, "old answers are forgotten"),
-                    Err(error) => tracing::warn!(log = self.name(), %error, "old answers cannot be forgotten"),
+                    Err(error) => {
+                        tracing::warn!(log = self.name(), %error, "old answers cannot be forgotten")
+                    }
                 }
             }
         }

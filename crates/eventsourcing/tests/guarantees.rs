@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use eventsourcing::*;
 use sqlx::{Connection, Executor, PgConnection};
 use support::*;
-use testkit::{SOON, eventually};
+use testkit::SOON;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 

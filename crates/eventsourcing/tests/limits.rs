@@ -1,7 +1,5 @@
 //! Limits of the event log, and what happens to commands and databases that it cannot take.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
 mod support;
 
 use eventsourcing::*;

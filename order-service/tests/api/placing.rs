@@ -5,6 +5,7 @@ use contracts::shop::product::v1::product_event::Event as ProductChange;
 use contracts::shop::product::v1::{self as product, SellableVariant};
 use contracts::shop::r#type::v1::Money;
 use futures::future::join_all;
+use service_runtime::replay::IDEMPOTENCY_REPLAYED;
 use tonic::{Code, Request};
 
 use crate::support::*;
@@ -146,10 +147,14 @@ async fn the_same_request_fifty_times_at_once_is_one_order() {
 async fn a_repeat_answers_with_the_order_as_it_is_now() {
     let (world, app) = start().await;
     let request = app.order(&[("A-1", 1)]);
-    let first = app.place(request.clone()).await.unwrap().order.unwrap();
+    let first = app.client().place_order(request.clone()).await.unwrap();
+    assert!(first.metadata().get(IDEMPOTENCY_REPLAYED).is_none());
+    let first = first.into_inner().order.unwrap();
     world.confirm(&first.order_id);
     app.until(&first.order_id, wire::OrderStatus::Confirmed).await;
-    let again = app.place(request).await.unwrap().order.unwrap();
+    let again = app.client().place_order(request).await.unwrap();
+    assert_eq!(again.metadata().get(IDEMPOTENCY_REPLAYED).unwrap(), "true");
+    let again = again.into_inner().order.unwrap();
     assert_eq!(again.order_id, first.order_id);
     assert_eq!((again.status(), again.etag.as_str()), (wire::OrderStatus::Confirmed, "\"v2\""));
 }

@@ -10,7 +10,8 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::header::{
-    ACCEPT, ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, IF_NONE_MATCH,
+    ACCEPT, ALLOW, AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, ETAG,
+    IF_NONE_MATCH,
 };
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
@@ -208,9 +209,9 @@ impl Rest {
             return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, problem));
         }
         let collected = timeout_at(deadline, Limited::new(body, self.body_limit).collect()).await;
-        match collected.map_err(|_| Problem::new(StatusCode::REQUEST_TIMEOUT, "the body took too long"))? {
+        match collected.map_err(|_| cut_off(StatusCode::REQUEST_TIMEOUT, "the body took too long"))? {
             Ok(whole) => Ok(whole.to_bytes()),
-            Err(error) if error.is::<LengthLimitError>() => Err(Problem::new(
+            Err(error) if error.is::<LengthLimitError>() => Err(cut_off(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 format!("the body may have at most {} bytes", self.body_limit),
             )),
@@ -233,6 +234,12 @@ impl Rest {
         let (metadata, message, _) = answer.map_err(|status| Problem::from_status(&status))?.into_parts();
         respond(binding, &parts.headers, &metadata, &message)
     }
+}
+
+/// A problem with a body that is not read to its end. Its connection cannot be used again, and a client that is not
+/// told so sends the next request into it.
+fn cut_off(status: StatusCode, detail: impl Into<String>) -> Problem {
+    Problem::new(status, detail).header(CONNECTION, HeaderValue::from_static("close"))
 }
 
 fn too_late() -> Problem {

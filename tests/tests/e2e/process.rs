@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use e2e_tests::tools::tamper;
 use e2e_tests::trade::{PRICE, order_of, tokens};
-use e2e_tests::{Finished, Shop, finish};
+use e2e_tests::{ANSWER_DEADLINE, Finished, Shop, eventually, finish};
 
 /// A start that fails may make a database cluster first.
 const FAILED_START_DEADLINE: Duration = Duration::from_secs(120);
@@ -107,7 +107,11 @@ async fn a_shop_that_loses_its_postgresql_says_so_and_forgets_nothing_that_it_ac
     let placed = api.place(&order_of(&goods, 1, tokens::SLOW)).await;
     let killed = Command::new("kill").args(["-KILL", &shop.database_pid()]).status().expect("kill runs");
     assert!(killed.success());
-    let refused = api.get("/v1/orders").operator().send().await;
+    let refused = eventually("orders cannot be listed any more", ANSWER_DEADLINE, async || {
+        let answer = api.get("/v1/orders").operator().send().await;
+        (answer.status != 200).then_some(answer)
+    })
+    .await;
     refused.refused(503);
     assert!(!refused.header("retry-after").is_empty(), "{refused}");
     shop.stop().await;

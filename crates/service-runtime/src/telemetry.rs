@@ -46,6 +46,9 @@ impl ConfigValue for LogFormat {
     }
 }
 
+/// What is logged unless told otherwise. PostgreSQL's notices, such as "already exists, skipping", are no news.
+pub const DEFAULT_FILTER: &str = "info,sqlx=warn";
+
 /// What [`init`] needs to know.
 #[derive(Clone, Debug)]
 pub struct TelemetryOptions {
@@ -69,7 +72,7 @@ impl TelemetryOptions {
                 .check("as tracing-subscriber's EnvFilter reads them", |text: &String| {
                     EnvFilter::builder().parse(text).is_ok()
                 })
-                .default("info".to_owned()),
+                .default(DEFAULT_FILTER.to_owned()),
             otlp_endpoint: reader.var("OTLP_ENDPOINT", "OpenTelemetry collector, OTLP over gRPC").optional(),
         }
     }
@@ -105,7 +108,8 @@ pub fn init(options: &TelemetryOptions) -> Result<TelemetryGuard, TelemetryError
         reason: error.to_string(),
     })?;
     // Colours are for people; in a file or a pipe they are noise that searches stumble over.
-    let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty());
+    let colours =
+        std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty());
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colours);
     let lines: Box<dyn Layer<Registry> + Send + Sync> = match options.format {
         LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).with_filter(filter).boxed(),

@@ -116,6 +116,19 @@ impl Database {
         }
     }
 
+    /// What a person does when the server stops answering.
+    #[must_use]
+    pub fn advice(&self) -> String {
+        match self {
+            Self::Embedded(server) => server.advice(),
+            Self::External(_) => {
+                "look after the server of DATABASE_URL; the shop goes on by itself once it answers \
+                                  again"
+                    .to_owned()
+            }
+        }
+    }
+
     /// Stops a server that this process owns; leaves any other alone.
     ///
     /// # Errors

@@ -1,10 +1,11 @@
 //! The composition root of the all-in-one: PostgreSQL, the five services on their logs' feeds, and the gateway
 //! that calls them inside the process. It alone sees everything, and decides nothing.
 
+mod database_watch;
 mod services;
 
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use api_gateway::{Backend, Gateway, Lifecycle};
@@ -26,6 +27,9 @@ const SERVICE_TOKEN: &str = "service.token";
 const ORDER_TOKEN_KEY: &str = "order-token.key";
 /// The key that the keys of personal data are sealed under, within the data folder.
 const PERSONAL_DATA_KEY: &str = "personal-data.key";
+
+/// How long the start waits, for each service, until its read models show what was acknowledged before.
+const CATCH_UP: Duration = Duration::from_secs(2);
 
 /// Runs the shop until a signal stops it.
 ///
@@ -72,6 +76,16 @@ async fn serve_on(
 
     let component = readiness.component("services");
     let running = services::start(database, &keys, shutdown).await?;
+    for (name, service) in &running {
+        // After a crash read models are behind what was acknowledged: who asks at once shall see it all the same.
+        if !service.subscriptions.caught_up(CATCH_UP).await {
+            tracing::warn!(service = name, "read models are still catching up with the log");
+        }
+    }
+    let watched = readiness.component("database");
+    let url = Secret::new(database.urls(SERVICES[0])?.app.expose());
+    let watch = database_watch::run(url, database.advice(), watched, shutdown.stop_working());
+    shutdown.spawn_worker("database watch", watch);
     let (mut backends, mut grpc) = (Vec::new(), std::collections::BTreeMap::new());
     for ((name, rpc_services), address) in running.into_iter().zip(config.grpc) {
         let server = GrpcServer::new(rpc_services.services, tokens.clone(), config.server.clone(), shutdown)?;

@@ -385,6 +385,19 @@ impl Subscriptions {
         Ok(handle)
     }
 
+    /// Waits until each has come as far as its log is known to be now, for as long as `patience`. Returns
+    /// whether all have.
+    pub async fn caught_up(&self, patience: Duration) -> bool {
+        let running: Vec<_> = self.running().values().cloned().collect();
+        let caught_up = async {
+            for subscription in running {
+                let newest = *subscription.head.borrow();
+                subscription.reach(newest).await;
+            }
+        };
+        tokio::time::timeout(patience, caught_up).await.is_ok()
+    }
+
     /// All of them, by name.
     pub fn list(&self) -> Vec<SubscriptionStatus> {
         self.running().values().map(SubscriptionHandle::status).collect()

@@ -162,7 +162,7 @@ pub struct TaskOptions {
 
 impl Default for TaskOptions {
     fn default() -> Self {
-        Self { concurrency: 64, lease: Duration::from_secs(60) }
+        Self { concurrency: 64, lease: Duration::from_secs(15) }
     }
 }
 

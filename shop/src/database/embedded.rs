@@ -223,6 +223,14 @@ impl EmbeddedPostgres {
         })
     }
 
+    /// What a person does when it stops answering while the shop runs.
+    #[must_use]
+    pub fn advice(&self) -> String {
+        "stop the shop and start it again, it starts its PostgreSQL too. Why it went stands in postgres.log in the \
+         data folder; if its disk is full, free some space first"
+            .to_owned()
+    }
+
     /// One line for the user.
     #[must_use]
     pub fn description(&self) -> String {

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use eventsourcing::Migrations;
+use eventsourcing::{Migrations, Subscriptions};
 use service_runtime::grpc::Services;
 use service_runtime::{Secret, Shutdown, operations};
 
@@ -22,9 +22,10 @@ pub struct Keys {
     pub personal_data: Secret,
 }
 
-/// A started service's gRPC servers, and which of them have REST routes.
+/// A started service: its gRPC servers, which of them have REST routes, and what it follows.
 pub struct Started {
     pub services: Services,
+    pub subscriptions: Subscriptions,
     pub rest: &'static [&'static str],
 }
 
@@ -88,8 +89,9 @@ pub async fn start(
     let upstream = saga_orchestrator::Upstream { order: orders, inventory: stock, payment: payments };
     let saga = saga.start(upstream, stop(), tracker()).await?;
 
-    let started = |services: Services, subscriptions, rest| Started {
-        services: services.with(operations::server(subscriptions)),
+    let started = |services: Services, subscriptions: Subscriptions, rest| Started {
+        services: services.with(operations::server(subscriptions.clone())),
+        subscriptions,
         rest,
     };
     Ok([

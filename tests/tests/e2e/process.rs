@@ -114,6 +114,11 @@ async fn a_shop_that_loses_its_postgresql_says_so_and_forgets_nothing_that_it_ac
     .await;
     refused.refused(503);
     assert!(!refused.header("retry-after").is_empty(), "{refused}");
+    eventually("the shop is not ready, and its log says what to do", ANSWER_DEADLINE, async || {
+        let advised = shop.log().contains("stop the shop and start it again, it starts its PostgreSQL too");
+        (advised && api.get("/readyz").send().await.status == 503).then_some(())
+    })
+    .await;
     shop.stop().await;
     shop.restart().await;
     assert_eq!(shop.api().ended(&placed).await["status"], "ORDER_STATUS_CONFIRMED");

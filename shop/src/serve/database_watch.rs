@@ -1,0 +1,60 @@
+//! Looks now and then whether PostgreSQL answers, so that readiness tells the truth and a person who reads the
+//! log learns what to do. Requests and subscriptions find an outage by themselves, and go on by themselves.
+
+use std::convert::Infallible;
+use std::str::FromStr;
+use std::time::Duration;
+
+use service_runtime::Secret;
+use service_runtime::readiness::Component;
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{Connection, PgConnection};
+use tokio_util::sync::CancellationToken;
+
+/// Pause between two looks.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// A server that takes longer for a ping does not answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(3);
+
+/// Watches the server behind `url` until `stop`. `advice` says what to do about an outage.
+pub async fn run(
+    url: Secret,
+    advice: String,
+    component: Component,
+    stop: CancellationToken,
+) -> Result<(), Infallible> {
+    let mut connection = None;
+    let mut away = false;
+    loop {
+        let answer = tokio::time::timeout(ANSWER_WITHIN, ping(&url, &mut connection)).await;
+        match answer.unwrap_or_else(|_| Err(sqlx::Error::PoolTimedOut)) {
+            Ok(()) if away => {
+                away = false;
+                tracing::info!("PostgreSQL answers again");
+                component.ready();
+            }
+            Ok(()) => component.ready(),
+            Err(error) => {
+                connection = None;
+                component.not_ready("PostgreSQL does not answer");
+                if !away {
+                    tracing::error!(%error, "PostgreSQL does not answer. What was acknowledged is safe: {advice}");
+                }
+                away = true;
+            }
+        }
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+        }
+    }
+}
+
+async fn ping(url: &Secret, connection: &mut Option<PgConnection>) -> Result<(), sqlx::Error> {
+    if let Some(connection) = connection {
+        return connection.ping().await;
+    }
+    let options = PgConnectOptions::from_str(url.expose())?.application_name("storeline watch");
+    *connection = Some(PgConnection::connect_with(&options).await?);
+    Ok(())
+}

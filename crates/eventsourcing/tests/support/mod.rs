@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use eventsourcing::*;
 use serde::{Deserialize, Serialize};
-use testkit::TestDatabase;
+use testkit::{SOON, TestDatabase};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 pub const LOG: &str = "ledger";
@@ -156,4 +158,27 @@ pub async fn balance(log: &EventLog, stream: &StreamId) -> Balance {
         .iter()
         .map(|e| e.decode::<Account>().expect("it decodes").expect("it is of this category"))
         .fold(Balance::default(), |state, event| Account::evolve(state, &event))
+}
+
+/// One replica of a service: what it runs stops with it.
+pub struct Replica {
+    pub log: EventLog,
+    pub subscriptions: Subscriptions,
+    pub stop: CancellationToken,
+    pub tracker: TaskTracker,
+}
+
+impl Replica {
+    pub async fn start(database: &TestDatabase) -> Self {
+        let (log, stop, tracker) = (open(database).await, CancellationToken::new(), TaskTracker::new());
+        tracker.spawn(log.clone().follow(stop.clone()));
+        let subscriptions = Subscriptions::new(&log, stop.clone(), tracker.clone());
+        Self { log, subscriptions, stop, tracker }
+    }
+
+    pub async fn stop(self) {
+        self.stop.cancel();
+        self.tracker.close();
+        tokio::time::timeout(SOON, self.tracker.wait()).await.expect("everything stops");
+    }
 }

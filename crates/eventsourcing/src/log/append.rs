@@ -98,13 +98,24 @@ impl AppendConnection {
             Ok(Err(error)) if is_refusal(&error) => Err(AppendError::Refused(error)),
             Ok(Err(error)) => {
                 self.drop_broken();
-                Err(AppendError::Unknown(error.to_string()))
+                Err(AppendError::Unknown(with_advice(&error)))
             }
             Err(_) => {
                 self.drop_broken();
                 Err(AppendError::Unknown(format!("no answer within {APPEND_TIMEOUT:?}")))
             }
         }
+    }
+}
+
+/// The error, and what a person does about it where that is known.
+fn with_advice(error: &sqlx::Error) -> String {
+    let code = error.as_database_error().and_then(|error| error.code());
+    match code.as_deref() {
+        Some("53100") => {
+            format!("the disk of PostgreSQL is full, free some space and it goes on by itself: {error}")
+        }
+        _ => error.to_string(),
     }
 }
 

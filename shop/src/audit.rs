@@ -41,6 +41,7 @@ mod finding;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use eventsourcing::{EventLog, OpenError, RecordedEvent};
@@ -114,7 +115,7 @@ pub async fn audit(urls: &PerLog<String>, progress: impl Fn(Progress)) -> Result
 }
 
 /// Reads a log in pages up to a position, a few pages ahead of whoever takes them.
-fn read_ahead(log: EventLog, end: i64) -> mpsc::Receiver<Result<Vec<RecordedEvent>, sqlx::Error>> {
+fn read_ahead(log: EventLog, end: i64) -> mpsc::Receiver<Result<Vec<Arc<RecordedEvent>>, sqlx::Error>> {
     let (pages, taken) = mpsc::channel(PAGES_AHEAD);
     tokio::spawn(async move {
         let mut position = 0;

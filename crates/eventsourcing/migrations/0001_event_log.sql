@@ -61,14 +61,15 @@ CREATE TRIGGER append_only BEFORE UPDATE OR TRUNCATE ON eventlog.command_results
 --
 -- VOLATILE under READ COMMITTED: every statement below sees a snapshot taken after the lock, so the checks
 -- read the present and not the past. The lock is held until the commit is visible, which makes the order of
--- positions the order of commits. Returns one row: `last_position` when the batch was appended; else NULL
--- there, and the streams that moved on and the commands that have an answer already.
+-- positions the order of commits. Returns one row: `last_position` when the batch was appended, with the time
+-- that its events record; else NULL there, and the streams that moved on and the commands that have an answer
+-- already. The positions of a batch follow each other without a hole, since they are drawn under the lock.
 CREATE FUNCTION eventlog.append(
     c_scope text[], c_id uuid[], c_hash bytea[], c_outcome text[], c_expires boolean[],
     r_stream text[], r_version bigint[],
     e_stream text[], e_version bigint[], e_id uuid[], e_command uuid[], e_type text[], e_schema smallint[],
     e_data text[], e_metadata text[],
-    OUT last_position bigint, OUT stale_streams text[],
+    OUT last_position bigint, OUT appended_at timestamptz, OUT stale_streams text[],
     OUT known_scope text[], OUT known_id uuid[], OUT known_hash bytea[], OUT known_outcome text[],
     OUT known_position bigint[])
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
@@ -98,9 +99,12 @@ BEGIN
         RETURN;
     END IF;
 
+    appended_at := clock_timestamp();
     IF cardinality(e_stream) > 0 THEN
-        INSERT INTO events (stream_id, version, event_id, command_id, type, schema_version, data, metadata)
-        SELECT e.stream, e.version, e.id, e.command, e.type, e.schema, e.data::jsonb, e.metadata::jsonb
+        INSERT INTO events (stream_id, version, event_id, command_id, type, schema_version, data, metadata,
+                            recorded_at)
+        SELECT e.stream, e.version, e.id, e.command, e.type, e.schema, e.data::jsonb, e.metadata::jsonb,
+               appended_at
           FROM unnest(e_stream, e_version, e_id, e_command, e_type, e_schema, e_data, e_metadata)
                AS e(stream, version, id, command, type, schema, data, metadata);
         -- Positions are drawn under the lock alone, so this session drew the last one.

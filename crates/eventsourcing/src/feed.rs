@@ -140,7 +140,8 @@ impl Feed for EventLog {
 
     fn read(&self, after: i64, limit: usize) -> BoxFuture<'_, Result<Page<RecordedEvent>, FeedError>> {
         Box::pin(async move {
-            let messages = self.read_after(after, limit).await?;
+            let events = self.read_after(after, limit).await?;
+            let messages: Vec<_> = events.into_iter().map(Arc::unwrap_or_clone).collect();
             let up_to = messages.last().map_or(after, |m| m.position);
             Ok(Page { messages, up_to })
         })
@@ -184,9 +185,9 @@ impl LogFeed {
         Self { log, source, publish }
     }
 
-    fn integration_event(&self, event: RecordedEvent) -> Result<Option<IntegrationEvent>, FeedError> {
+    fn integration_event(&self, event: &RecordedEvent) -> Result<Option<IntegrationEvent>, FeedError> {
         let position = event.position;
-        let published = (self.publish)(&event).map_err(|source| FeedError::Corrupt { position, source })?;
+        let published = (self.publish)(event).map_err(|source| FeedError::Corrupt { position, source })?;
         Ok(published.map(|published| IntegrationEvent {
             id: event.event_id,
             source: self.source.to_owned(),
@@ -195,8 +196,8 @@ impl LogFeed {
             subject: event.stream_id.as_str().to_owned(),
             version: event.version,
             position,
-            correlation_id: event.metadata.correlation_id,
-            traceparent: event.metadata.traceparent,
+            correlation_id: event.metadata.correlation_id.clone(),
+            traceparent: event.metadata.traceparent.clone(),
             data: published.data,
         }))
     }
@@ -218,7 +219,7 @@ impl Feed for LogFeed {
             let events = self.log.read_after(after, limit).await?;
             let up_to = events.last().map_or(after, |e| e.position);
             let messages: Result<Vec<_>, _> =
-                events.into_iter().filter_map(|e| self.integration_event(e).transpose()).collect();
+                events.iter().filter_map(|event| self.integration_event(event).transpose()).collect();
             Ok(Page { messages: messages?, up_to })
         })
     }

@@ -3,6 +3,7 @@
 
 mod append;
 mod migrate;
+mod tail;
 
 pub(crate) use append::{AppendConnection, AppendError, Appended, Batch, CommandRow, KnownCommand};
 pub use migrate::{MigrateError, Migrations, migrate};
@@ -23,6 +24,7 @@ use crate::command::Metadata;
 use crate::decider::{self, Decider, DecodeError};
 use crate::operation::{StateCodec, StoredEvent, Versioned};
 use crate::stream::{Position, StreamId};
+use tail::Tail;
 
 /// A pooled connection that was idle for longer is asked whether it still lives before it is used.
 const TRUSTED_IDLE: Duration = Duration::from_millis(500);
@@ -85,6 +87,7 @@ struct Inner {
     pool: PgPool,
     connect: PgConnectOptions,
     head: watch::Sender<i64>,
+    tail: Tail,
     poll_interval: Duration,
 }
 
@@ -158,6 +161,7 @@ impl EventLog {
             pool,
             connect,
             head: watch::Sender::new(head),
+            tail: Tail::default(),
             poll_interval: options.poll_interval,
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -193,10 +197,17 @@ impl EventLog {
 
     /// Events after a position, in the order of the log. A reader that remembers the last position it saw
     /// never misses one.
-    pub async fn read_after(&self, position: i64, limit: usize) -> Result<Vec<RecordedEvent>, sqlx::Error> {
+    pub async fn read_after(
+        &self,
+        position: i64,
+        limit: usize,
+    ) -> Result<Vec<Arc<RecordedEvent>>, sqlx::Error> {
+        if let Some(events) = self.inner.tail.read(position, limit) {
+            return Ok(events);
+        }
         let sql = AssertSqlSafe(format!("{SELECT_EVENTS} WHERE position > $1 ORDER BY position LIMIT $2"));
         let rows = sqlx::query(sql).bind(position).bind(limit as i64).fetch_all(self.pool()).await?;
-        rows.into_iter().map(recorded_event).collect()
+        rows.into_iter().map(|row| recorded_event(row).map(Arc::new)).collect()
     }
 
     /// Events of one stream after a version, in order.
@@ -219,6 +230,12 @@ impl EventLog {
     /// The highest position that this process knows of, and a way to wait for more.
     pub fn watch_head(&self) -> watch::Receiver<i64> {
         self.inner.head.subscribe()
+    }
+
+    /// Makes known what this process has appended.
+    pub(crate) fn announce_events(&self, position: i64, events: Vec<Arc<RecordedEvent>>) {
+        self.inner.tail.push(events);
+        self.announce(position);
     }
 
     /// Makes known that the log has reached a position.

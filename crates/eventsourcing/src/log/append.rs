@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection, Row};
 use uuid::Uuid;
@@ -35,8 +36,9 @@ pub(crate) struct Batch<'a> {
 /// What became of a batch.
 #[derive(Debug)]
 pub(crate) enum Appended {
-    /// All of it is durable; the log has reached this position.
-    Committed { position: i64 },
+    /// All of it is durable; the log has reached this position. The batch's events have the last positions up to
+    /// it, without a hole, and were recorded at this time.
+    Committed { position: i64, recorded_at: DateTime<Utc> },
     /// Nothing was written: these streams have moved on, these commands were answered before.
     Conflict { stale: Vec<StreamId>, known: Vec<KnownCommand> },
 }
@@ -131,7 +133,8 @@ async fn call(connection: &mut PgConnection, batch: &Batch<'_>) -> Result<Append
     let commands = &batch.commands;
     let events = || commands.iter().flat_map(|c| c.events.iter().map(move |e| (c, e)));
     let row = sqlx::query(
-        "SELECT last_position, stale_streams, known_scope, known_id, known_hash, known_outcome, known_position \
+        "SELECT last_position, appended_at, stale_streams, \
+                known_scope, known_id, known_hash, known_outcome, known_position \
            FROM eventlog.append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
     )
     .bind(commands.iter().map(|c| c.scope).collect::<Vec<_>>())
@@ -153,9 +156,9 @@ async fn call(connection: &mut PgConnection, batch: &Batch<'_>) -> Result<Append
     .await?;
 
     if let Some(position) = row.try_get::<Option<i64>, _>(0)? {
-        return Ok(Appended::Committed { position });
+        return Ok(Appended::Committed { position, recorded_at: row.try_get(1)? });
     }
-    let stale = row.try_get::<Option<Vec<String>>, _>(1)?.unwrap_or_default();
+    let stale = row.try_get::<Option<Vec<String>>, _>(2)?.unwrap_or_default();
     Ok(Appended::Conflict {
         stale: stale.into_iter().map(StreamId::from_name).collect(),
         known: known_commands(&row)?,
@@ -163,11 +166,11 @@ async fn call(connection: &mut PgConnection, batch: &Batch<'_>) -> Result<Append
 }
 
 fn known_commands(row: &sqlx::postgres::PgRow) -> Result<Vec<KnownCommand>, sqlx::Error> {
-    let Some(scopes) = row.try_get::<Option<Vec<String>>, _>(2)? else { return Ok(Vec::new()) };
-    let ids: Vec<Uuid> = row.try_get(3)?;
-    let hashes: Vec<Vec<u8>> = row.try_get(4)?;
-    let outcomes: Vec<String> = row.try_get(5)?;
-    let positions: Vec<i64> = row.try_get(6)?;
+    let Some(scopes) = row.try_get::<Option<Vec<String>>, _>(3)? else { return Ok(Vec::new()) };
+    let ids: Vec<Uuid> = row.try_get(4)?;
+    let hashes: Vec<Vec<u8>> = row.try_get(5)?;
+    let outcomes: Vec<String> = row.try_get(6)?;
+    let positions: Vec<i64> = row.try_get(7)?;
     let known = scopes.into_iter().zip(ids).zip(hashes).zip(outcomes).zip(positions);
     Ok(known
         .map(|((((scope, command_id), request_hash), outcome), position)| KnownCommand {

@@ -3,8 +3,10 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, Utc};
 use lru::LruCache;
 use tokio::sync::mpsc;
 use uuid::Uuid;
@@ -13,7 +15,7 @@ use super::ProcessorOptions;
 use super::job::{Job, Ran, Verdict};
 use crate::log::{
     AppendConnection, AppendError, Appended, Batch, CommandRow, EventLog, KnownCommand, LoadError,
-    load_states,
+    RecordedEvent, load_states,
 };
 use crate::operation::{PendingEvent, StateCodec, Versioned, View};
 use crate::snapshot;
@@ -91,8 +93,8 @@ impl Worker {
             metrics::histogram!("eventlog_append_seconds", "log" => self.log.name().to_owned())
                 .record(call.elapsed().as_secs_f64());
             match result {
-                Ok(Appended::Committed { position }) => {
-                    self.committed(decided, position);
+                Ok(Appended::Committed { position, recorded_at }) => {
+                    self.committed(decided, position, recorded_at);
                     return None;
                 }
                 Ok(Appended::Conflict { stale, known }) => {
@@ -198,8 +200,8 @@ impl Worker {
         }
     }
 
-    fn committed(&mut self, decided: Decided, position: i64) {
-        self.log.announce(position);
+    fn committed(&mut self, mut decided: Decided, position: i64, recorded_at: DateTime<Utc>) {
+        self.log.announce_events(position, recorded(&mut decided, position, recorded_at));
         let position = self.log.position(position);
         for (stream, state) in &decided.states {
             snapshot::take_if_due(&self.log, stream, state, decided.read.get(stream).copied());
@@ -269,6 +271,30 @@ fn without_repeats(jobs: Jobs) -> (Jobs, Jobs) {
     }
     let mut seen = HashSet::with_capacity(jobs.len());
     jobs.into_iter().partition(|job| seen.insert((job.context().command_id, job.context().scope.clone())))
+}
+
+/// A batch's events as they stand in the log. Theirs are the last positions up to `last`.
+fn recorded(decided: &mut Decided, last: i64, recorded_at: DateTime<Utc>) -> Vec<Arc<RecordedEvent>> {
+    let count: usize = decided.jobs.iter().map(|(_, events)| events.len()).sum();
+    let mut recorded = Vec::with_capacity(count);
+    for (job, events) in &mut decided.jobs {
+        let context = job.context();
+        recorded.extend(std::mem::take(events).into_iter().zip(recorded.len() + 1..).map(|(event, n)| {
+            Arc::new(RecordedEvent {
+                position: last - (count - n) as i64,
+                stream_id: event.stream,
+                version: event.version,
+                event_id: event.event_id,
+                command_id: context.command_id,
+                event_type: event.encoded.event_type,
+                schema_version: event.encoded.schema_version,
+                data: event.encoded.data,
+                metadata: context.metadata.clone(),
+                recorded_at,
+            })
+        }));
+    }
+    recorded
 }
 
 fn as_batch(decided: &Decided) -> Batch<'_> {

@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use sqlx::{PgConnection, PgPool};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -170,6 +170,9 @@ pub struct SubscriptionOptions {
     pub longest_pause: Duration,
     /// Parked keys above which the subscription stops: then it is not the messages that are wrong.
     pub parked_keys: usize,
+    /// Shortest time between two transactions of a projection while nobody waits for it: what comes meanwhile
+    /// shares one. A reactor does not linger.
+    pub linger: Duration,
 }
 
 impl Default for SubscriptionOptions {
@@ -181,6 +184,7 @@ impl Default for SubscriptionOptions {
             first_pause: Duration::from_millis(50),
             longest_pause: Duration::from_secs(5),
             parked_keys: 100,
+            linger: Duration::from_millis(25),
         }
     }
 }
@@ -245,6 +249,7 @@ pub struct SubscriptionHandle {
     checkpoint: watch::Receiver<i64>,
     state: watch::Receiver<SubscriptionState>,
     head: watch::Receiver<i64>,
+    hurry: Arc<Notify>,
 }
 
 impl SubscriptionHandle {
@@ -264,6 +269,9 @@ impl SubscriptionHandle {
     async fn reach(&self, number: i64) {
         let mut checkpoint = self.checkpoint.clone();
         loop {
+            if *checkpoint.borrow_and_update() < number {
+                self.hurry.notify_one();
+            }
             // Only whether it came is kept: the value is a read lock, which must not live across an await.
             let here = tokio::time::timeout(CHECKPOINT_POLL, async {
                 checkpoint.wait_for(|at| *at >= number).await.is_ok()
@@ -360,6 +368,7 @@ impl Subscriptions {
         let stored = checkpoint::load(&inner.pool, name, feed.log()).await?;
         let checkpoint = watch::Sender::new(stored.map_or(0, |c| c.position));
         let state = watch::Sender::new(SubscriptionState::StandBy);
+        let hurry = Arc::new(Notify::new());
         let handle = SubscriptionHandle {
             name,
             log: feed.log().to_owned(),
@@ -368,6 +377,7 @@ impl Subscriptions {
             checkpoint: checkpoint.subscribe(),
             state: state.subscribe(),
             head: feed.head(),
+            hurry: hurry.clone(),
         };
         let earlier = self.running().insert(name, handle.clone());
         assert!(earlier.is_none(), "two subscriptions have the name {name}");
@@ -379,6 +389,7 @@ impl Subscriptions {
             inner.leases.clone(),
             checkpoint,
             state,
+            hurry,
             inner.stop.clone(),
         );
         inner.tracker.spawn(runner.run());

@@ -31,9 +31,13 @@ pub(super) enum Applied {
 pub(super) trait Effect: Send + Sync + 'static {
     type Message: Message;
 
+    /// Whether the checkpoint moves in the transaction of the effect. Otherwise it follows by and by, since a
+    /// second delivery changes nothing.
+    const MOVES_CHECKPOINT: bool;
+
     fn name(&self) -> &'static str;
 
-    /// Handles messages and moves the checkpoint.
+    /// Handles messages, and moves the checkpoint if that is part of the effect.
     fn apply(
         &self,
         pool: &PgPool,
@@ -55,6 +59,7 @@ pub(super) struct Project<P>(pub P);
 
 impl<P: Projection> Effect for Project<P> {
     type Message = P::Message;
+    const MOVES_CHECKPOINT: bool = true;
 
     fn name(&self) -> &'static str {
         self.0.name()
@@ -133,6 +138,7 @@ impl<R: Reactor> React<R> {
 
 impl<R: Reactor> Effect for React<R> {
     type Message = R::Message;
+    const MOVES_CHECKPOINT: bool = false;
 
     fn name(&self) -> &'static str {
         self.0.name()
@@ -140,16 +146,13 @@ impl<R: Reactor> Effect for React<R> {
 
     async fn apply(
         &self,
-        pool: &PgPool,
+        _pool: &PgPool,
         messages: &[R::Message],
-        step: Move<'_>,
+        _step: Move<'_>,
         concurrency: usize,
     ) -> Result<Applied, HandlerError> {
         self.react_to_all(messages, concurrency).await?;
-        let mut transaction = checkpoint::begin(pool).await?;
-        let moved = checkpoint::advance(&mut transaction, self.name(), step.log, step.from, step.to).await?;
-        transaction.commit().await?;
-        Ok(if moved { Applied::Done } else { Applied::Moved })
+        Ok(Applied::Done)
     }
 
     async fn redrive(

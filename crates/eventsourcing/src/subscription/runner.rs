@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sqlx::PgPool;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::effect::{Applied, Effect, Move};
@@ -18,8 +18,11 @@ use crate::feed::{Feed, FeedError, Message};
 
 /// Longest time without a look at what operators want, or at whether the lease is held.
 const IDLE_LOOK: Duration = Duration::from_secs(1);
-/// A checkpoint that only passed events which are not published is stored at least this often.
-const LAZY_CHECKPOINT: Duration = Duration::from_secs(1);
+/// A checkpoint that does not move with an effect is stored this often: that of a reactor, or one that only
+/// passed events which are not published. What was handled since is handled again after a crash.
+const LAZY_CHECKPOINT: Duration = Duration::from_millis(250);
+/// Longest time for storing it at the end.
+const LAST_STORE: Duration = Duration::from_secs(2);
 /// Longest error text that is stored with a parked message.
 const MAX_ERROR_BYTES: usize = 2000;
 
@@ -31,12 +34,16 @@ pub(super) struct Runner<E: Effect> {
     leases: Leases,
     checkpoint: watch::Sender<i64>,
     state: watch::Sender<SubscriptionState>,
+    /// Somebody waits for the effect.
+    hurry: Arc<Notify>,
     stop: CancellationToken,
     /// Keys with parked messages: what comes for them is parked behind.
     parked: HashSet<String>,
-    /// The position that is stored; the one in `checkpoint` may be ahead over events that are not published.
+    /// The position that is stored; the one in `checkpoint` may be ahead of it.
     stored: i64,
     stored_at: Instant,
+    /// When the last page was handled.
+    handled_at: Option<Instant>,
 }
 
 /// Why the loop left a term.
@@ -72,10 +79,25 @@ impl<E: Effect> Runner<E> {
         leases: Leases,
         checkpoint: watch::Sender<i64>,
         state: watch::Sender<SubscriptionState>,
+        hurry: Arc<Notify>,
         stop: CancellationToken,
     ) -> Self {
-        let (parked, stored, stored_at) = (HashSet::new(), 0, Instant::now());
-        Self { feed, effect, options, pool, leases, checkpoint, state, stop, parked, stored, stored_at }
+        let stored = *checkpoint.borrow();
+        Self {
+            feed,
+            effect,
+            options,
+            pool,
+            leases,
+            checkpoint,
+            state,
+            hurry,
+            stop,
+            parked: HashSet::new(),
+            stored,
+            stored_at: Instant::now(),
+            handled_at: None,
+        }
     }
 
     pub async fn run(mut self) {
@@ -83,8 +105,13 @@ impl<E: Effect> Runner<E> {
         let mut backoff = self.backoff();
         while !stop.is_cancelled() {
             let ended = tokio::select! {
-                () = stop.cancelled() => return,
-                ended = self.term() => ended,
+                () = stop.cancelled() => None,
+                ended = self.term() => Some(ended),
+            };
+            let Some(ended) = ended else {
+                // What is not stored now is handled again, which changes nothing.
+                let _ = tokio::time::timeout(LAST_STORE, self.store()).await;
+                return;
             };
             match ended {
                 Ok(()) => backoff = self.backoff(),
@@ -118,31 +145,36 @@ impl<E: Effect> Runner<E> {
     async fn term(&mut self) -> Result<(), Interrupted> {
         let Some(term) = self.leases.try_acquire(self.name()).await? else {
             self.state.send_replace(SubscriptionState::StandBy);
-            self.idle(i64::MAX).await;
+            self.more_than(i64::MAX).await;
             return Ok(());
         };
         self.take_place().await?;
         self.parked = parking::keys(&self.pool, self.name()).await?;
         self.state.send_replace(SubscriptionState::Running);
         let mut looked = Instant::now();
+        // Another process may have appended what is not announced here yet.
+        let mut may_have_more = true;
         while self.leases.holds(term) {
             if !self.parked.is_empty() && looked.elapsed() >= IDLE_LOOK {
                 self.redrive().await?;
                 looked = Instant::now();
             }
             self.check_parked_limit()?;
+            self.store_lazily().await?;
             let position = *self.checkpoint.borrow();
+            if !may_have_more {
+                self.more_than(position).await;
+            }
+            self.linger().await;
             let page = self.feed.read(position, self.options.page).await?;
             self.measure(page.up_to);
-            if page.up_to == position {
-                self.store_lazily().await?;
-                self.idle(position).await;
-            } else if page.messages.is_empty() {
+            if page.messages.is_empty() {
                 self.checkpoint.send_replace(page.up_to);
-                self.store_lazily().await?;
             } else {
                 self.handle(&page.messages, page.up_to).await?;
+                self.handled_at = Some(Instant::now());
             }
+            may_have_more = page.up_to < *self.feed.head().borrow();
         }
         Ok(())
     }
@@ -226,8 +258,9 @@ impl<E: Effect> Runner<E> {
     fn applied(&mut self, applied: Applied, to: i64) -> Result<(), Interrupted> {
         match applied {
             Applied::Done => {
-                self.stored = to;
-                self.stored_at = Instant::now();
+                if E::MOVES_CHECKPOINT {
+                    self.note_stored(to);
+                }
                 self.checkpoint.send_replace(to);
                 Ok(())
             }
@@ -261,6 +294,7 @@ impl<E: Effect> Runner<E> {
         parking::park(&mut transaction, self.name(), message, error.as_deref(), attempts).await?;
         transaction.commit().await?;
         self.parked.insert(message.key().to_owned());
+        self.note_stored(to);
         self.applied(Applied::Done, to)
     }
 
@@ -297,24 +331,53 @@ impl<E: Effect> Runner<E> {
         )))
     }
 
-    /// Stores a place that was reached without an effect, now and then.
+    fn note_stored(&mut self, position: i64) {
+        self.stored = position;
+        self.stored_at = Instant::now();
+    }
+
+    /// Stores a place that did not move with an effect, now and then.
     async fn store_lazily(&mut self) -> Result<(), Interrupted> {
+        if self.stored_at.elapsed() < LAZY_CHECKPOINT {
+            return Ok(());
+        }
+        self.store().await
+    }
+
+    async fn store(&mut self) -> Result<(), Interrupted> {
         let position = *self.checkpoint.borrow();
-        if position == self.stored || self.stored_at.elapsed() < LAZY_CHECKPOINT {
+        if position == self.stored {
             return Ok(());
         }
         let mut transaction = checkpoint::begin(&self.pool).await?;
         let log = self.feed.log();
         let moved = checkpoint::advance(&mut transaction, self.name(), log, self.stored, position).await?;
         transaction.commit().await?;
-        self.applied(if moved { Applied::Done } else { Applied::Moved }, position)
+        if !moved {
+            return self.applied(Applied::Moved, position);
+        }
+        self.note_stored(position);
+        Ok(())
     }
 
-    /// Waits until the log is known to be beyond `position`, or it is time to look around.
-    async fn idle(&self, position: i64) {
+    /// Waits until the log is known to be beyond `position`, or it is time to look around or to store.
+    async fn more_than(&self, position: i64) {
+        let unstored = *self.checkpoint.borrow() != self.stored;
+        let longest = if unstored { LAZY_CHECKPOINT } else { IDLE_LOOK };
         let mut head = self.feed.head();
         let more = head.wait_for(|head| *head > position);
-        let _ = tokio::time::timeout(IDLE_LOOK, more).await;
+        let _ = tokio::time::timeout(longest, more).await;
+    }
+
+    /// Lets more come together, unless somebody waits or nothing has happened for a while.
+    async fn linger(&self) {
+        if !E::MOVES_CHECKPOINT {
+            return;
+        }
+        let Some(left) = self.handled_at.and_then(|at| self.options.linger.checked_sub(at.elapsed())) else {
+            return;
+        };
+        let _ = tokio::time::timeout(left, self.hurry.notified()).await;
     }
 
     fn measure(&self, read_up_to: i64) {

@@ -149,6 +149,7 @@
 mod backoff;
 pub mod command;
 pub mod decider;
+pub mod fault;
 pub mod feed;
 pub mod log;
 pub mod operation;

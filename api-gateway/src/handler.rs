@@ -21,6 +21,7 @@ use prost_reflect::DynamicMessage;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
+use tonic::Status;
 use tonic::metadata::MetadataMap;
 
 use crate::binding::{Binding, BodyRule};
@@ -194,12 +195,12 @@ impl Rest {
     ) -> Result<Bytes, Problem> {
         if body.is_end_stream() || body.size_hint().exact() == Some(0) {
             return match &binding.body {
-                BodyRule::Field(_) => Err(Problem::new(StatusCode::BAD_REQUEST, "a JSON body is missing")),
+                BodyRule::Field(_) => Err(Problem::malformed("a JSON body is missing")),
                 BodyRule::None | BodyRule::Whole => Ok(Bytes::new()),
             };
         }
         if matches!(binding.body, BodyRule::None) {
-            return Err(Problem::new(StatusCode::BAD_REQUEST, "this operation takes no body"));
+            return Err(Problem::malformed("this operation takes no body"));
         }
         if headers.get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
             return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the body must not be encoded"));
@@ -215,7 +216,7 @@ impl Rest {
                 StatusCode::PAYLOAD_TOO_LARGE,
                 format!("the body may have at most {} bytes", self.body_limit),
             )),
-            Err(_) => Err(Problem::new(StatusCode::BAD_REQUEST, "the body ended early")),
+            Err(_) => Err(Problem::malformed("the body ended early")),
         }
     }
 
@@ -231,7 +232,7 @@ impl Rest {
         call.set_timeout(deadline.saturating_duration_since(Instant::now()));
         let call = route.backend.unary(binding.grpc_path.clone(), &binding.output, call);
         let answer = timeout_at(deadline, call).await.map_err(|_| too_late())?;
-        let (metadata, message, _) = answer.map_err(|status| Problem::from_status(&status))?.into_parts();
+        let (metadata, message, _) = answer.map_err(|status| refusal(&status))?.into_parts();
         respond(binding, &parts.headers, &metadata, &message)
     }
 }
@@ -288,10 +289,23 @@ fn respond(
     if let Some(position) = answered.get(&X_POSITION).cloned().or_else(written) {
         headers.insert(X_POSITION, position);
     }
-    if answered.get(&IDEMPOTENCY_REPLAYED).is_some_and(|replayed| replayed == "true") {
+    if is_replayed(metadata) {
         headers.insert(IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true"));
     }
     Ok(response)
+}
+
+/// What a service refused, marked if it is the stored answer to an earlier request.
+fn refusal(status: &Status) -> Problem {
+    let problem = Problem::from_status(status);
+    match is_replayed(status.metadata()) {
+        true => problem.header(IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true")),
+        false => problem,
+    }
+}
+
+fn is_replayed(answered: &MetadataMap) -> bool {
+    answered.as_ref().get(&IDEMPOTENCY_REPLAYED).is_some_and(|replayed| replayed == "true")
 }
 
 /// The tag of the field `etag`, which may have the quotes of the header or not.

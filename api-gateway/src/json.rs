@@ -1,7 +1,10 @@
 //! Canonical proto3 JSON of dynamic messages, and single fields from the text of a path or a query. Unknown
-//! fields are refused, and every error names the field. What the canonical mapping leaves open is decided
+//! fields and fields given twice are refused, and every error names the field and never its value. What the canonical mapping leaves open is decided
 //! here: fields without presence are written with their default values, so that a client sees every field
 //! that exists; fields with presence (messages, `optional`, oneof members) are written when set.
+
+mod repeated;
+mod violation;
 
 use prost_reflect::{
     Cardinality, DeserializeOptions, DynamicMessage, FieldDescriptor, Kind, MessageDescriptor,
@@ -10,6 +13,8 @@ use prost_reflect::{
 use serde_json::value::RawValue;
 
 use crate::problem::Violation;
+use repeated::repeated;
+use violation::{syntax, violation};
 
 /// Objects and arrays inside each other beyond this depth are refused. A service decodes at most 100 levels of
 /// messages, and one level of a `google.protobuf.Struct` takes three of them.
@@ -101,33 +106,13 @@ fn decode_text(message: &MessageDescriptor, text: &str) -> Result<DynamicMessage
     let mut json = serde_json::Deserializer::from_str(text);
     let mut track = serde_path_to_error::Track::new();
     let tracked = serde_path_to_error::Deserializer::new(&mut json, &mut track);
-    let decoded = DynamicMessage::deserialize_with_options(message.clone(), tracked, &READ)
-        .map_err(|error| violation(&track.path().to_string(), &error))?;
+    let decoded = DynamicMessage::deserialize_with_options(message.clone(), tracked, &READ);
+    let decoded = decoded.map_err(|error| violation(message, &track.path(), &error))?;
     json.end().map_err(|error| syntax(&error))?;
-    Ok(decoded)
-}
-
-fn violation(path: &str, error: &serde_json::Error) -> Violation {
-    if !error.is_data() {
-        return syntax(error);
+    match repeated(message, text) {
+        Some(field) => Err(Violation::new(field, "is given more than once")),
+        None => Ok(decoded),
     }
-    let path = path.trim_start_matches('.');
-    let text = error.to_string();
-    let rule = text.split(" at line ").next().unwrap_or_default();
-    let named = |prefix| rule.strip_prefix(prefix).and_then(|rest: &str| rest.strip_suffix('\''));
-    // In these two cases the deserializer stands at the object around the field.
-    let inside = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
-    if let Some(name) = named("unrecognized field name '") {
-        return Violation::new(inside(name), "there is no such field");
-    }
-    if let Some(oneof) = named("multiple fields provided for oneof '") {
-        return Violation::new(inside(oneof), "only one member may be given");
-    }
-    Violation::new(path, rule)
-}
-
-fn syntax(error: &serde_json::Error) -> Violation {
-    Violation::new("", format!("the body must be one JSON value: {error}"))
 }
 
 /// How deep objects and arrays nest; brackets in strings do not count.

@@ -346,7 +346,14 @@ fn problem_schema() -> Value {
             "violations": {"type": "array", "items": {
                 "type": "object",
                 "required": ["field", "description"],
-                "properties": {"field": {"type": "string"}, "description": {"type": "string"}},
+                "properties": {
+                    "field": {
+                        "type": "string",
+                        "description": "Path of the field, with names as in the proto files, such as \
+                            `lines[0].unit_price`; the name of a header; or empty for the body as a whole.",
+                    },
+                    "description": {"type": "string"},
+                },
             }},
             "metadata": {"type": "object", "additionalProperties": {"type": "string"}},
         },

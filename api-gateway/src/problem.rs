@@ -31,12 +31,19 @@ use tonic_types::StatusExt;
 
 /// The media type of every error body.
 pub const PROBLEM_JSON: &str = "application/problem+json";
+/// The domain of the reasons that the gateway gives itself; that of the services.
+pub const DOMAIN: &str = "storeline";
+/// The reason of a request that does not fit its message.
+pub const INVALID_REQUEST: &str = "INVALID_REQUEST";
 /// The reason of ABORTED that means that an `If-Match` did not hold.
 pub const ETAG_MISMATCH: &str = "ETAG_MISMATCH";
 /// The reason of a request id that was used before with another body.
 pub const REQUEST_ID_REUSED: &str = "REQUEST_ID_REUSED";
 /// `Retry-After` of 429 and 503 when the service names no delay.
 pub const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Longest field path or description of a violation, in characters.
+const MAX_VIOLATION_CHARS: usize = 240;
 
 /// One thing that is wrong with one field.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -48,8 +55,10 @@ pub struct Violation {
 }
 
 impl Violation {
-    pub fn new(field: impl Into<String>, description: impl Into<String>) -> Self {
-        Self { field: field.into(), description: description.into() }
+    /// Both are cut at [`MAX_VIOLATION_CHARS`]: a client's own names stand in them, of any length.
+    pub fn new(field: impl AsRef<str>, description: impl AsRef<str>) -> Self {
+        let cut = |text: &str| text.chars().take(MAX_VIOLATION_CHARS).collect();
+        Self { field: cut(field.as_ref()), description: cut(description.as_ref()) }
     }
 }
 
@@ -104,11 +113,26 @@ impl Problem {
         }))
     }
 
-    /// A request that does not fit its message.
+    /// A request that does not fit its message, told in the words of the services.
     pub fn invalid(violations: Vec<Violation>) -> Self {
-        let mut problem = Self::new(StatusCode::BAD_REQUEST, "the request does not fit the schema");
+        let mut problem = Self::malformed("the request does not fit the schema");
         problem.0.violations = violations;
         problem
+    }
+
+    /// A request whose body is wrong as a whole.
+    pub fn malformed(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, detail).because(INVALID_REQUEST, DOMAIN)
+    }
+
+    /// Names the reason, for programs.
+    #[must_use]
+    pub fn because(mut self, reason: &str, domain: &str) -> Self {
+        self.0.kind = type_uri(domain, reason);
+        self.0.title = sentence(reason);
+        self.0.reason = Some(reason.to_owned());
+        self.0.domain = Some(domain.to_owned());
+        self
     }
 
     /// Says when to try again.
@@ -145,10 +169,7 @@ impl Problem {
         }
         let mut problem = Self::new(code, status.message());
         if let Some(info) = info {
-            problem.0.kind = type_uri(&info.domain, &info.reason);
-            problem.0.title = sentence(&info.reason);
-            problem.0.reason = Some(info.reason.clone());
-            problem.0.domain = Some(info.domain.clone());
+            problem = problem.because(&info.reason, &info.domain);
             problem.0.metadata = sorted(&info.metadata);
         }
         if let Some(bad) = details.bad_request() {

@@ -11,7 +11,7 @@ use prost_reflect::{DynamicMessage, FieldDescriptor, ReflectMessage, Value};
 
 use crate::binding::{Binding, BodyRule, FieldPath, resolve};
 use crate::json;
-use crate::problem::{ETAG_MISMATCH, Problem, Violation};
+use crate::problem::{DOMAIN, ETAG_MISMATCH, Problem, Violation};
 
 /// More query parameters than this are refused.
 pub const MAX_QUERY_PARAMETERS: usize = 256;
@@ -65,7 +65,7 @@ struct Filling<'a> {
 }
 
 impl Filling<'_> {
-    fn refuse(&mut self, field: impl Into<String>, rule: impl Into<String>) {
+    fn refuse(&mut self, field: impl AsRef<str>, rule: impl AsRef<str>) {
         self.violations.push(Violation::new(field, rule));
     }
 
@@ -77,35 +77,41 @@ impl Filling<'_> {
         let mut seen = HashSet::new();
         for pair in pairs {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            match (form_decoded(name), form_decoded(value)) {
-                (Some(name), Some(value)) => {
-                    if let Err(rule) = self.parameter(&name, &value, &mut seen) {
-                        self.refuse(name, rule);
-                    }
-                }
-                _ => self.refuse(name, "must be UTF-8"),
+            let Some(name) = form_decoded(name) else {
+                self.refuse("", "the names of query parameters must be UTF-8");
+                continue;
+            };
+            let Some(path) = resolve(&self.binding.input, &name) else {
+                self.refuse(name, "there is no such parameter");
+                continue;
+            };
+            let rule = match form_decoded(value) {
+                Some(value) => self.parameter(&path, &value, &mut seen),
+                None => Err("must be UTF-8".to_owned()),
+            };
+            if let Err(rule) = rule {
+                self.refuse(written(&path), rule);
             }
         }
     }
 
-    fn parameter(&mut self, name: &str, value: &str, seen: &mut HashSet<String>) -> Result<(), String> {
-        let path = resolve(&self.binding.input, name).ok_or("there is no such parameter")?;
-        let (outer, last) = ends(&path);
+    fn parameter(&mut self, path: &FieldPath, value: &str, seen: &mut HashSet<String>) -> Result<(), String> {
+        let (outer, last) = ends(path);
         match &self.binding.body {
             BodyRule::Whole => return Err("belongs into the body".to_owned()),
             BodyRule::Field(field) if field == outer => return Err("belongs into the body".to_owned()),
-            _ if self.binding.variables.contains(&path) => return Err("is given in the path".to_owned()),
+            _ if self.binding.variables.contains(path) => return Err("is given in the path".to_owned()),
             _ => {}
         }
         let value = json::parse_text(last, value)?;
-        let parent = parent_of(&mut self.message, &path);
+        let parent = parent_of(&mut self.message, path);
         if last.is_list() {
             if let Some(list) = parent.get_field_mut(last).as_list_mut() {
                 list.push(value);
             }
             return Ok(());
         }
-        if !seen.insert(written(&path)) {
+        if !seen.insert(written(path)) {
             return Err("is given more than once".to_owned());
         }
         if let Some(oneof) = last.containing_oneof().filter(|oneof| !oneof.is_synthetic())
@@ -192,10 +198,9 @@ impl Filling<'_> {
         match text {
             "*" => {}
             _ if text.starts_with("W/") => {
-                return Err(Problem::new(
-                    StatusCode::PRECONDITION_FAILED,
-                    format!("a weak entity tag never matches ({ETAG_MISMATCH})"),
-                ));
+                let problem =
+                    Problem::new(StatusCode::PRECONDITION_FAILED, "a weak entity tag never matches");
+                return Err(problem.because(ETAG_MISMATCH, DOMAIN));
             }
             _ => {
                 let tag = without_quotes(text);

@@ -78,6 +78,22 @@ async fn a_replayed_answer_says_so() {
 }
 
 #[tokio::test]
+async fn a_replayed_refusal_says_so() {
+    for (replayed, header) in [(true, "true"), (false, "")] {
+        let harness = Harness::new(move |_| {
+            let mut status = tonic::Status::failed_precondition("the thing is closed");
+            if replayed {
+                status.metadata_mut().insert("idempotency-replayed", "true".parse().unwrap());
+            }
+            Reply::Status(status)
+        });
+        let answer = harness.ask(request("DELETE", "/v1/things/a", &[("idempotency-key", "k")], "")).await;
+        answer.problem(422);
+        assert_eq!(answer.header("idempotency-replayed"), header);
+    }
+}
+
+#[tokio::test]
 async fn the_etag_of_an_answer_is_a_header_at_the_top_or_in_its_only_resource() {
     let read = answer("GET", "/v1/things/a", &[], "").await;
     assert_eq!(read.header("etag"), "\"7\"");
@@ -109,7 +125,8 @@ async fn if_match_is_the_etag_of_the_request_or_of_the_resource_in_it() {
 
 #[tokio::test]
 async fn an_if_match_that_cannot_be_checked_is_refused() {
-    answer("DELETE", "/v1/things/a", &[("if-match", "W/\"7\"")], "").await.problem(412);
+    let weak = answer("DELETE", "/v1/things/a", &[("if-match", "W/\"7\"")], "").await.problem(412);
+    assert_eq!(weak["reason"], "ETAG_MISMATCH");
     for tag in ["\"6\", \"7\"", "\"\""] {
         assert_eq!(
             answer("DELETE", "/v1/things/a", &[("if-match", tag)], "").await.violations(),

@@ -145,12 +145,65 @@ async fn a_value_of_the_wrong_type_is_refused_by_its_path() {
         (r#"{"time": "yesterday"}"#, "time"),
         (r#"{"duration": "1m"}"#, "duration"),
         (r#"{"mask": "snake_case"}"#, "mask"),
-        (r#"{"counts": {"x": "y"}}"#, "counts.x"),
+        (r#"{"int32": 1e999}"#, "int32"),
+        (r#"{"inner": {"smallNumbers": [1, "x"]}}"#, "inner.small_numbers[1]"),
+        (r#"{"counts": {"x": "y"}}"#, "counts[x]"),
+        (r#"{"counts": []}"#, "counts"),
         (r#"{"texts": "a"}"#, "texts"),
         (r#"{"inner": []}"#, "inner"),
     ] {
         assert_eq!(violation_of(body).await, field, "{body}");
     }
+}
+
+#[tokio::test]
+async fn a_refusal_says_what_a_field_must_be_and_does_not_repeat_what_was_sent() {
+    for (body, rule) in [
+        (r#"{"inner": {"name": 4242424242424242}}"#, "must be a string"),
+        (r#"{"int64": "4242 4242 4242 4242"}"#, "must be a 64-bit integer"),
+        (r#"{"int32": 4242424242424242}"#, "must be a 32-bit integer"),
+        (r#"{"color": "4242424242424242"}"#, "must be the name or the number of a value of Color"),
+        (r#"{"time": "4242424242424242"}"#, "must be a time as in RFC 3339, such as 2030-01-31T12:00:00Z"),
+        (r#"{"texts": 4242424242424242}"#, "must be a list"),
+        (r#"{"counts": 4242424242424242}"#, "must be an object"),
+        (r#"{"inner": "4242424242424242"}"#, "must be an object"),
+        (r#""4242424242424242""#, "the body must be one JSON object"),
+    ] {
+        let problem = echo().post("/v1/echo", body).await.problem(400);
+        assert_eq!(problem["violations"][0]["description"], rule, "{body}");
+        assert_eq!(
+            (&problem["reason"], &problem["domain"]),
+            (&json!("INVALID_REQUEST"), &json!("storeline"))
+        );
+        assert!(!problem.to_string().contains("4242"), "{problem}");
+    }
+}
+
+#[tokio::test]
+async fn a_field_that_is_given_twice_is_refused_whatever_it_is_called() {
+    for (body, field) in [
+        (r#"{"text": "a", "text": "a"}"#, "text"),
+        (r#"{"wrappedText": "a", "wrapped_text": "b"}"#, "wrapped_text"),
+        (r#"{"text": null, "text": "b"}"#, "text"),
+        (r#"{"inners": [{}, {"name": "a", "name": "b"}]}"#, "inners[1].name"),
+        (
+            r#"{"itself": {"inner": {"smallNumbers": [1], "small_numbers": [2]}}}"#,
+            "itself.inner.small_numbers",
+        ),
+        (r#"{"counts": {"a_b": "1", "a_b": "2"}}"#, "counts[a_b]"),
+        (r#"{"innersByNumber": {"-3": {"name": "c", "name": "c"}}}"#, "inners_by_number[-3].name"),
+    ] {
+        assert_eq!(violation_of(body).await, field, "{body}");
+    }
+    has(&post(json!({"counts": {"a_b": "1", "aB": "2"}})).await, json!({"counts": {"a_b": "1", "aB": "2"}}));
+}
+
+#[tokio::test]
+async fn names_of_a_client_are_cut_before_they_are_told() {
+    let long = "n".repeat(100_000);
+    let answer = echo().post("/v1/echo", &format!(r#"{{"{long}": 1}}"#)).await;
+    answer.problem(400);
+    assert!(answer.body.len() < 1_000, "{}", answer.body.len());
 }
 
 #[tokio::test]
@@ -251,6 +304,7 @@ async fn a_mask_in_a_query_may_be_written_in_either_case() {
 async fn a_query_parameter_that_does_not_fit_is_refused_by_its_name() {
     for (query, field) in [
         ("nope=1", "nope"),
+        ("wrappedInt64=x", "wrapped_int64"),
         ("inner.nope=1", "inner.nope"),
         ("text.nope=1", "text.nope"),
         ("int32=x", "int32"),
@@ -263,7 +317,7 @@ async fn a_query_parameter_that_does_not_fit_is_refused_by_its_name() {
         ("inner=1", "inner"),
         ("inners.name=1", "inners.name"),
         ("object=1", "object"),
-        ("namedChoice=a&numberedChoice=1", "numberedChoice"),
+        ("namedChoice=a&numberedChoice=1", "numbered_choice"),
         ("text=%ff", "text"),
         ("time=now", "time"),
     ] {

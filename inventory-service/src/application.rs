@@ -6,5 +6,5 @@ mod reservations;
 mod stock_keeping;
 
 pub use queries::{Queries, ReservationView, StockLevel, StockPage};
-pub use reservations::{Reservations, ReserveRequest, Settled};
+pub use reservations::{Request, Reservations, ReserveRequest, Settled};
 pub use stock_keeping::{Change, ChangeRequest, StockKeeping};

@@ -2,9 +2,9 @@
 //! the personal data of those who order sealed. What checkout does with stock and money is not here; the saga
 //! orchestrator asks this service to confirm, reject or cancel, and this service answers with events.
 
+pub mod adapters;
 pub mod domain;
 
-mod adapters;
 mod application;
 mod grpc;
 

@@ -9,6 +9,6 @@ mod view;
 
 pub use operate::{Operate, OperatorOrder};
 pub use queries::{Queries, QueryError, SagaPage};
-pub use tell::{Sagas, Tell, Told};
+pub use tell::{ProcessManager, Sagas, Tell, Told};
 pub use timeline::TimelineEntry;
 pub use view::{MalformedSagaId, SagaId, SagaView};

@@ -7,7 +7,7 @@ use contracts::shop::saga::v1::{SagaEvent, StockReservationRequested};
 use eventsourcing::{Commands, ExecuteError, HandlerError, IntegrationEvent, Reactor};
 use prost::Message;
 
-use crate::application::{Reservations, ReserveRequest, Settled};
+use crate::application::{Request, Reservations, ReserveRequest, Settled};
 use crate::domain::{OrderId, OrderLines};
 
 /// The reactor behind the saga's feed.
@@ -34,28 +34,31 @@ impl Reactor for SagaRequests {
     }
 
     async fn react(&self, message: &IntegrationEvent, commands: &Commands) -> Result<(), HandlerError> {
-        let event = SagaEvent::decode(message.data.as_slice())
-            .map_err(|error| HandlerError::Poison(format!("not a saga event: {error}")))?;
-        // One of a newer saga is none of ours, like those to other participants.
-        let Some(event) = event.event else { return Ok(()) };
-        let context = commands.context(Self::COMMAND);
-        let stock = &self.reservations;
-        let settled = match event {
-            Event::StockReservationRequested(r) => stock.reserve(reserve_request(&r)?, context).await,
-            Event::StockReleaseRequested(r) => stock.release(order_id(&r.order_id)?, context).await,
-            Event::ReservationPinRequested(r) => stock.pin(order_id(&r.order_id)?, context).await,
-            Event::StockCommitRequested(r) => stock.commit(order_id(&r.order_id)?, context).await,
-            Event::StockRestockRequested(r) => stock.restock(order_id(&r.order_id)?, context).await,
-            Event::PaymentAuthorizationRequested(_)
-            | Event::PaymentVoidRequested(_)
-            | Event::PaymentCaptureRequested(_)
-            | Event::PaymentRefundRequested(_)
-            | Event::OrderConfirmationRequested(_)
-            | Event::OrderRejectionRequested(_)
-            | Event::OrderCancellationCompletionRequested(_) => return Ok(()),
-        };
-        answered(settled)
+        let Some(request) = request_of(&message.data)? else { return Ok(()) };
+        answered(self.reservations.carry_out(request, commands.context(Self::COMMAND)).await)
     }
+}
+
+/// What an event of the saga asks of a reservation; `None` when it asks another service, or when it is one of a
+/// newer saga.
+pub fn request_of(data: &[u8]) -> Result<Option<Request>, HandlerError> {
+    let event = SagaEvent::decode(data)
+        .map_err(|error| HandlerError::Poison(format!("not a saga event: {error}")))?;
+    let Some(event) = event.event else { return Ok(None) };
+    Ok(Some(match event {
+        Event::StockReservationRequested(asked) => Request::Reserve(reserve_request(&asked)?),
+        Event::StockReleaseRequested(asked) => Request::Release(order_id(&asked.order_id)?),
+        Event::ReservationPinRequested(asked) => Request::Pin(order_id(&asked.order_id)?),
+        Event::StockCommitRequested(asked) => Request::Commit(order_id(&asked.order_id)?),
+        Event::StockRestockRequested(asked) => Request::Restock(order_id(&asked.order_id)?),
+        Event::PaymentAuthorizationRequested(_)
+        | Event::PaymentVoidRequested(_)
+        | Event::PaymentCaptureRequested(_)
+        | Event::PaymentRefundRequested(_)
+        | Event::OrderConfirmationRequested(_)
+        | Event::OrderRejectionRequested(_)
+        | Event::OrderCancellationCompletionRequested(_) => return Ok(None),
+    }))
 }
 
 fn answered(settled: Settled) -> Result<(), HandlerError> {

@@ -25,12 +25,33 @@ pub struct ReserveRequest {
     pub expires_at: Option<DateTime<Utc>>,
 }
 
+/// What is asked of a reservation.
+#[derive(Clone, Debug)]
+pub enum Request {
+    Reserve(ReserveRequest),
+    Pin(OrderId),
+    Release(OrderId),
+    Commit(OrderId),
+    Restock(OrderId),
+}
+
 /// Where the reservation stands after a request.
 pub type Settled = Result<ReservationStatus, ExecuteError<ReservationRefused>>;
 
 impl Reservations {
     pub fn new(processor: CommandProcessor, limits: HoldLimits) -> Self {
         Self { processor, limits }
+    }
+
+    /// Does what is asked.
+    pub async fn carry_out(&self, request: Request, context: CommandContext) -> Settled {
+        match request {
+            Request::Reserve(request) => self.reserve(request, context).await,
+            Request::Pin(order_id) => self.pin(order_id, context).await,
+            Request::Release(order_id) => self.release(order_id, context).await,
+            Request::Commit(order_id) => self.commit(order_id, context).await,
+            Request::Restock(order_id) => self.restock(order_id, context).await,
+        }
     }
 
     /// Holds all lines, or none and says why.

@@ -31,11 +31,7 @@ impl Reactor for SagaRequests {
     }
 
     async fn react(&self, message: &IntegrationEvent, commands: &Commands) -> Result<(), HandlerError> {
-        let envelope =
-            SagaEvent::decode(message.data.as_slice()).map_err(|e| HandlerError::Poison(e.to_string()))?;
-        let Some((order_id, command)) = envelope.event.and_then(command) else { return Ok(()) };
-        let order_id = OrderId::parse(&order_id)
-            .ok_or_else(|| HandlerError::Poison("the request names no valid order id".to_owned()))?;
+        let Some((order_id, command)) = command_of(&message.data)? else { return Ok(()) };
         let stream = StreamId::of::<Order>(order_id);
         let decide = Decide::<Order> { stream, command, expected_version: None };
         // A rejection means that there is no such order. A saga starts with one, so that is for a person to see.
@@ -44,7 +40,15 @@ impl Reactor for SagaRequests {
     }
 }
 
-/// What a request asks of which order; `None` when it asks another service.
+/// What an event of the saga asks of which order; `None` when it asks another service.
+pub fn command_of(data: &[u8]) -> Result<Option<(OrderId, OrderCommand)>, HandlerError> {
+    let envelope = SagaEvent::decode(data).map_err(|e| HandlerError::Poison(e.to_string()))?;
+    let Some((order_id, command)) = envelope.event.and_then(command) else { return Ok(None) };
+    let order_id = OrderId::parse(&order_id)
+        .ok_or_else(|| HandlerError::Poison("the request names no valid order id".to_owned()))?;
+    Ok(Some((order_id, command)))
+}
+
 fn command(event: Event) -> Option<(String, OrderCommand)> {
     match event {
         Event::OrderConfirmationRequested(asked) => Some((asked.order_id, OrderCommand::Confirm)),

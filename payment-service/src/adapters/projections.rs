@@ -1,6 +1,6 @@
 //! What follows the payments' own log: the read model for people, and the calls that intents lead to.
 
-mod provider_calls;
+pub mod provider_calls;
 mod read_model;
 
 pub use provider_calls::ScheduleProviderCalls;

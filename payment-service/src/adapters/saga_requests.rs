@@ -25,17 +25,20 @@ impl Reactor for SagaRequests {
     }
 
     async fn react(&self, message: &IntegrationEvent, commands: &Commands) -> Result<(), HandlerError> {
-        let saga_event = SagaEvent::decode(message.data.as_slice())
-            .map_err(|error| HandlerError::Poison(format!("not an event of the saga: {error}")))?;
-        let Some(event) = saga_event.event else { return Ok(()) };
-        let Some((order_id, command)) = command_of(event)? else { return Ok(()) };
+        let Some((order_id, command)) = command_of(&message.data)? else { return Ok(()) };
         self.payments.execute(order_id, command, commands.context(0)).await?;
         Ok(())
     }
 }
 
-/// The command that a request stands for; `None` when it is for somebody else.
-fn command_of(event: Event) -> Result<Option<(OrderId, PaymentCommand)>, HandlerError> {
+/// The command that an event of the saga stands for; `None` when it is for somebody else.
+pub fn command_of(data: &[u8]) -> Result<Option<(OrderId, PaymentCommand)>, HandlerError> {
+    let saga_event = SagaEvent::decode(data)
+        .map_err(|error| HandlerError::Poison(format!("not an event of the saga: {error}")))?;
+    saga_event.event.map_or(Ok(None), command)
+}
+
+fn command(event: Event) -> Result<Option<(OrderId, PaymentCommand)>, HandlerError> {
     let (order_id, command) = match event {
         Event::PaymentAuthorizationRequested(request) => {
             (request.order_id, authorize(request.amount.as_ref(), &request.payment_token))
@@ -106,7 +109,7 @@ mod tests {
             amount: Some(amount),
             payment_token: token.into(),
         };
-        command_of(Event::PaymentAuthorizationRequested(request)).unwrap().unwrap().1
+        command(Event::PaymentAuthorizationRequested(request)).unwrap().unwrap().1
     }
 
     #[test]
@@ -128,13 +131,13 @@ mod tests {
             amount: None,
             payment_token: "tok_secret".into(),
         };
-        let error = command_of(Event::PaymentAuthorizationRequested(request)).unwrap_err();
+        let error = command(Event::PaymentAuthorizationRequested(request)).unwrap_err();
         assert!(!error.to_string().contains("tok_secret") && !error.to_string().contains("4242"));
     }
 
     #[test]
     fn requests_to_others_are_theirs() {
         let request = saga::StockReleaseRequested { order_id: ORDER.into() };
-        assert!(command_of(Event::StockReleaseRequested(request)).unwrap().is_none());
+        assert!(command(Event::StockReleaseRequested(request)).unwrap().is_none());
     }
 }

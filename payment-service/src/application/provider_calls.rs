@@ -8,6 +8,7 @@ use std::time::Duration;
 use chrono::Utc;
 use eventsourcing::ExecuteError;
 use eventsourcing::tasks::{Task, TaskHandler, TaskOptions, TaskOutcome};
+use uuid::Uuid;
 
 use super::payments::Payments;
 use super::provider::{CallError, Found, Outcome, PaymentProvider, ProviderCall};
@@ -70,6 +71,18 @@ impl CallOptions {
         };
         pause.mul_f64(0.5 + chance / 2.0)
     }
+
+    async fn limit<T>(&self, call: impl Future<Output = Result<T, CallError>>) -> Result<T, CallError> {
+        match tokio::time::timeout(self.timeout, call).await {
+            Ok(result) => result,
+            Err(_) => Err(CallError::Unknown(format!("nothing came within {:?}", self.timeout))),
+        }
+    }
+
+    fn is_key_good(&self, call: &ProviderCall) -> bool {
+        let age = (Utc::now() - call.started_at).to_std().unwrap_or_default();
+        age < self.key_lifetime
+    }
 }
 
 impl Default for CallOptions {
@@ -101,7 +114,7 @@ impl<P: PaymentProvider> TaskHandler for ProviderCalls<P> {
             Err(error) => return self.later(task, format!("the task cannot be read: {error}")),
         };
         let operation = call.action.call().operation();
-        let consulted = self.consult(task, &call).await;
+        let consulted = consult(&self.provider, &self.options, &call, task.id, task.attempts).await;
         let result = match &consulted {
             Ok(_) => "definite",
             Err(CallError::NotDone(_)) => "not_done",
@@ -116,40 +129,34 @@ impl<P: PaymentProvider> TaskHandler for ProviderCalls<P> {
     }
 }
 
+/// Finds out what the provider did, or has it do it. `attempts` counts this one too.
+///
+/// The first attempt calls. Every later one asks first, for the attempt before may have been sent and never
+/// answered, by a worker that is gone now; only what never arrived is sent again, under the same key.
+pub async fn consult<P: PaymentProvider>(
+    provider: &P,
+    options: &CallOptions,
+    call: &ProviderCall,
+    idempotency_key: Uuid,
+    attempts: i32,
+) -> Result<Outcome, CallError> {
+    if attempts <= 1 {
+        return options.limit(provider.perform(call, idempotency_key)).await;
+    }
+    match options.limit(provider.ask(call)).await {
+        Ok(Found::Definite(outcome)) => Ok(outcome),
+        Ok(Found::Pending) => Err(CallError::Unknown("it is not decided there yet".into())),
+        Ok(Found::Nothing) if options.is_key_good(call) => {
+            options.limit(provider.perform(call, idempotency_key)).await
+        }
+        Ok(Found::Nothing) => {
+            Err(CallError::Unknown("it is not known there, and too old to be sent again".into()))
+        }
+        Err(CallError::NotDone(error) | CallError::Unknown(error)) => Err(CallError::Unknown(error)),
+    }
+}
+
 impl<P: PaymentProvider> ProviderCalls<P> {
-    /// Finds out what the provider did, or has it do it.
-    ///
-    /// The first attempt calls. Every later one asks first, for the attempt before may have been sent and never
-    /// answered, by a worker that is gone now; only what never arrived is sent again, under the same key.
-    async fn consult(&self, task: &Task, call: &ProviderCall) -> Result<Outcome, CallError> {
-        if task.attempts <= 1 {
-            return self.limited(self.provider.perform(call, task.id)).await;
-        }
-        match self.limited(self.provider.ask(call)).await {
-            Ok(Found::Definite(outcome)) => Ok(outcome),
-            Ok(Found::Pending) => Err(CallError::Unknown("it is not decided there yet".into())),
-            Ok(Found::Nothing) if self.is_key_good(call) => {
-                self.limited(self.provider.perform(call, task.id)).await
-            }
-            Ok(Found::Nothing) => {
-                Err(CallError::Unknown("it is not known there, and too old to be sent again".into()))
-            }
-            Err(CallError::NotDone(error) | CallError::Unknown(error)) => Err(CallError::Unknown(error)),
-        }
-    }
-
-    async fn limited<T>(&self, call: impl Future<Output = Result<T, CallError>>) -> Result<T, CallError> {
-        match tokio::time::timeout(self.options.timeout, call).await {
-            Ok(result) => result,
-            Err(_) => Err(CallError::Unknown(format!("nothing came within {:?}", self.options.timeout))),
-        }
-    }
-
-    fn is_key_good(&self, call: &ProviderCall) -> bool {
-        let age = (Utc::now() - call.started_at).to_std().unwrap_or_default();
-        age < self.options.key_lifetime
-    }
-
     async fn report(&self, task: &Task, call: &ProviderCall, outcome: Outcome) -> TaskOutcome {
         let context = task.context(REPORT_OUTCOME);
         match self.payments.execute(call.order_id, outcome.record(), context).await {

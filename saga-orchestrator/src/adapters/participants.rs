@@ -1,9 +1,9 @@
 //! Follows what orders, inventory and payment publish, and tells the sagas. Every message is one command, whose id
 //! is derived from the message, so a message that is delivered again has no new effect.
 
-mod inventory;
-mod order;
-mod payment;
+pub mod inventory;
+pub mod order;
+pub mod payment;
 
 use eventsourcing::{Commands, HandlerError, IntegrationEvent, Reactor};
 use service_runtime::fields;
@@ -12,7 +12,7 @@ use crate::application::{Sagas, Told};
 use crate::domain::{Input, OrderId};
 
 /// What a message says about an order; `None` when it is no business of a saga's.
-type Meaning = Result<Option<(OrderId, Input)>, HandlerError>;
+pub type Meaning = Result<Option<(OrderId, Input)>, HandlerError>;
 
 /// The reactor behind one participant's feed.
 pub struct Participant {

@@ -2,7 +2,7 @@
 
 use eventsourcing::{Halt, Operation, View};
 
-use super::tell::{tell, tell_checkout};
+use super::tell::{ProcessManager, tell, tell_checkout};
 use super::view::{SagaId, SagaView};
 use crate::domain::{Cancellation, Checkout, Command, Input, Kind, Note, Refusal};
 
@@ -41,24 +41,34 @@ impl Operation for Operate {
     type Rejection = Refusal;
 
     fn run(&self, view: &mut View<'_>) -> Result<SagaView, Halt<Refusal>> {
+        self.put::<Checkout, Cancellation>(view)
+    }
+}
+
+impl Operate {
+    /// Puts the order to a checkout `C` or a cancellation `X`. A search may put others than the real two.
+    pub fn put<C: ProcessManager, X: ProcessManager>(
+        &self,
+        view: &mut View<'_>,
+    ) -> Result<SagaView, Halt<Refusal>> {
         let (stream, order_id) = (self.saga.stream(), self.saga.order_id);
         let (state, version) = match self.saga.kind {
             Kind::Checkout => {
                 if let Some(expected) = self.expected_version {
-                    view.expect_version::<Checkout, _>(&stream, expected)?;
+                    view.expect_version::<C, _>(&stream, expected)?;
                 }
                 // A checkout that ends so may call for its cancellation, like any other.
-                tell_checkout(view, order_id, &self.command)?;
-                let version = view.version::<Checkout>(&stream)?;
-                (view.state::<Checkout>(&stream)?, version)
+                tell_checkout::<C, X>(view, order_id, &self.command)?;
+                let version = view.version::<C>(&stream)?;
+                (view.state::<C>(&stream)?, version)
             }
             Kind::Cancellation => {
                 if let Some(expected) = self.expected_version {
-                    view.expect_version::<Cancellation, _>(&stream, expected)?;
+                    view.expect_version::<X, _>(&stream, expected)?;
                 }
-                tell::<Cancellation>(view, order_id, &self.command)?;
-                let version = view.version::<Cancellation>(&stream)?;
-                (view.state::<Cancellation>(&stream)?, version)
+                tell::<X>(view, order_id, &self.command)?;
+                let version = view.version::<X>(&stream)?;
+                (view.state::<X>(&stream)?, version)
             }
         };
         SagaView::of(state, version, self.command.at).ok_or(Halt::Rejected(Refusal::NotStarted))

@@ -36,18 +36,31 @@ impl Operation for Tell {
     type Rejection = Refusal;
 
     fn run(&self, view: &mut View<'_>) -> Result<Told, Halt<Refusal>> {
-        let mut took = false;
-        if self.concerns(Kind::Checkout) {
-            took |= tell_checkout(view, self.order_id, &self.command)?;
-        }
-        if self.concerns(Kind::Cancellation) {
-            took |= tell::<Cancellation>(view, self.order_id, &self.command)?;
-        }
-        Ok(if took { Told::Taken } else { Told::Ignored })
+        self.put::<Checkout, Cancellation>(view)
     }
 }
 
+/// What a checkout and a cancellation have in common.
+pub trait ProcessManager: Decider<State = Saga, Command = Command, Event = Event, Error = Refusal> {}
+
+impl<D> ProcessManager for D where D: Decider<State = Saga, Command = Command, Event = Event, Error = Refusal> {}
+
 impl Tell {
+    /// Puts the input to a checkout `C` and a cancellation `X`. A search may put others than the real two.
+    pub fn put<C: ProcessManager, X: ProcessManager>(
+        &self,
+        view: &mut View<'_>,
+    ) -> Result<Told, Halt<Refusal>> {
+        let mut took = false;
+        if self.concerns(Kind::Checkout) {
+            took |= tell_checkout::<C, X>(view, self.order_id, &self.command)?;
+        }
+        if self.concerns(Kind::Cancellation) {
+            took |= tell::<X>(view, self.order_id, &self.command)?;
+        }
+        Ok(if took { Told::Taken } else { Told::Ignored })
+    }
+
     fn concerns(&self, kind: Kind) -> bool {
         let awaits = |definitions: &[Definition]| match &self.command.input {
             Input::Reply(reply) => definitions.iter().any(|definition| definition.awaits(reply.answer)),
@@ -64,28 +77,25 @@ impl Tell {
 }
 
 /// Puts a command to a checkout, and starts the cancellation that it may call for. Whether anything happened.
-pub(super) fn tell_checkout(
+pub(super) fn tell_checkout<C: ProcessManager, X: ProcessManager>(
     view: &mut View<'_>,
     order_id: OrderId,
     command: &Command,
 ) -> Result<bool, Halt<Refusal>> {
-    let took = tell::<Checkout>(view, order_id, command)?;
-    let checkout = view.state::<Checkout>(&StreamId::of::<Checkout>(order_id))?;
+    let took = tell::<C>(view, order_id, command)?;
+    let checkout = view.state::<C>(&StreamId::of::<C>(order_id))?;
     if let Some(start) = cancellation_of(checkout).filter(|_| took) {
         let start = Command { input: Input::Start(start), ..command.clone() };
-        tell::<Cancellation>(view, order_id, &start)?;
+        tell::<X>(view, order_id, &start)?;
     }
     Ok(took)
 }
 
-pub(super) fn tell<D>(
+pub(super) fn tell<D: ProcessManager>(
     view: &mut View<'_>,
     order_id: OrderId,
     command: &Command,
-) -> Result<bool, Halt<Refusal>>
-where
-    D: Decider<State = Saga, Command = Command, Event = Event, Error = Refusal>,
-{
+) -> Result<bool, Halt<Refusal>> {
     let stream = StreamId::of::<D>(order_id);
     let before = view.version::<D>(&stream)?;
     Ok(view.decide::<D>(&stream, command)? != before)

@@ -8,7 +8,8 @@ use prost::Message;
 use super::{Meaning, poison};
 use crate::domain::{Answer, Input, Reply};
 
-pub(super) fn meaning(data: &[u8]) -> Meaning {
+/// What an event of the inventory service says, read from its protobuf message.
+pub fn meaning(data: &[u8]) -> Meaning {
     // An event of a newer inventory service is none of ours.
     let Some(event) = InventoryEvent::decode(data).map_err(poison)?.event else { return Ok(None) };
     let (order_id, reply) = match event {

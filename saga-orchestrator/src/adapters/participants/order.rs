@@ -7,7 +7,8 @@ use prost::Message;
 use super::{Meaning, poison};
 use crate::domain::{Answer, Input, InvalidValue, Line, Money, OrderId, Reply, Start};
 
-pub(super) fn meaning(data: &[u8]) -> Meaning {
+/// What an event of the order service says, read from its protobuf message.
+pub fn meaning(data: &[u8]) -> Meaning {
     // An event of a newer order service is none of ours.
     let Some(event) = OrderEvent::decode(data).map_err(poison)?.event else { return Ok(None) };
     let about = |order_id: &str, input| Ok(Some((order_id.parse().map_err(poison)?, input)));

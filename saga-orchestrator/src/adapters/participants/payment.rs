@@ -10,7 +10,8 @@ use uuid::Uuid;
 use super::{Meaning, poison};
 use crate::domain::{Answer, Input, Reply};
 
-pub(super) fn meaning(data: &[u8]) -> Meaning {
+/// What an event of the payment service says, read from its protobuf message.
+pub fn meaning(data: &[u8]) -> Meaning {
     // An event of a newer payment service is none of ours.
     let Some(event) = PaymentEvent::decode(data).map_err(poison)?.event else { return Ok(None) };
     let (order_id, reply) = match event {

@@ -71,16 +71,13 @@ impl SagaService for SagaGrpc {
         let status = convert::status_filter(body.status)?;
         let after = filter.decode::<2>(&token)?;
         let after = match &after {
-            Some([started_at, saga_id]) => {
-                let started_at = convert::sort_time(started_at).ok_or_else(page::malformed_token)?;
-                Some((started_at, saga_id.as_str()))
-            }
+            Some([started_at, saga_id]) => Some((page::time_of_key(started_at)?, saga_id.as_str())),
             None => None,
         };
         let page = self.queries.list(status, after, size).await.map_err(status::of_query)?;
         let next_page_token = match page.sagas.last() {
             Some(last) if page.more => {
-                filter.next_token([&last.started_at.timestamp_micros().to_string(), &last.id.to_string()])
+                filter.next_token([&page::time_key(last.started_at), &last.id.to_string()])
             }
             _ => String::new(),
         };

@@ -18,11 +18,14 @@ use wire::operations_service_server::{OperationsService, OperationsServiceServer
 
 use crate::page::{Filter, page_size};
 use crate::request::RequestContext;
-use crate::status::{self, RETRY_AFTER, invalid_field, reason};
+use crate::status::{self, RETRY_AFTER, Violations, reason};
 use crate::{fields, page};
 
 /// Reason of NOT_FOUND for a parked message or key.
 pub const PARKED_MESSAGE_NOT_FOUND: &str = "PARKED_MESSAGE_NOT_FOUND";
+
+/// Longest name of a subscription, or key, that is looked for, in bytes.
+const MAX_NAME_BYTES: usize = 255;
 
 /// The service, ready to be added to [`Services`](crate::grpc::Services).
 pub fn server(subscriptions: Subscriptions) -> OperationsServiceServer<impl OperationsService> {
@@ -55,6 +58,9 @@ impl OperationsService for Operations {
         let wire::ListParkedMessagesRequest { subscription, page_size: size, page_token } =
             request.into_inner();
         let size = page_size(size)? as usize;
+        let mut violations = Violations::new();
+        check_name(&mut violations, "subscription", &subscription);
+        violations.into_result()?;
         let filter = Filter::of(&method, &subscription);
         let after = match filter.decode::<2>(&page_token)? {
             Some([name, position]) => Some((name, position.parse().map_err(|_| page::malformed_token())?)),
@@ -79,6 +85,7 @@ impl OperationsService for Operations {
         request: Request<wire::GetParkedMessageRequest>,
     ) -> Result<Response<wire::GetParkedMessageResponse>, Status> {
         let wire::GetParkedMessageRequest { subscription, position } = request.into_inner();
+        check_message(&subscription, position)?;
         let found = self.subscriptions.parked_message(&subscription, position).await.map_err(database)?;
         let found = found.ok_or_else(|| not_parked(&subscription, &position.to_string()))?;
         let content = found.message.to_string();
@@ -91,9 +98,12 @@ impl OperationsService for Operations {
         request: Request<wire::RedriveParkedMessagesRequest>,
     ) -> Result<Response<wire::RedriveParkedMessagesResponse>, Status> {
         let wire::RedriveParkedMessagesRequest { subscription, key } = request.into_inner();
-        if key.is_empty() {
-            return Err(invalid_field("key", "must not be empty"));
+        let mut violations = Violations::new();
+        for (field, name) in [("subscription", &subscription), ("key", &key)] {
+            violations.check(!name.is_empty(), field, "must not be empty");
+            check_name(&mut violations, field, name);
         }
+        violations.into_result()?;
         let messages = self.subscriptions.redrive(&subscription, &key).await.map_err(database)?;
         if messages == 0 {
             return Err(not_parked(&subscription, &key));
@@ -111,6 +121,7 @@ impl OperationsService for Operations {
         request: Request<wire::DiscardParkedMessageRequest>,
     ) -> Result<Response<wire::DiscardParkedMessageResponse>, Status> {
         let wire::DiscardParkedMessageRequest { subscription, position } = request.into_inner();
+        check_message(&subscription, position)?;
         if !self.subscriptions.discard(&subscription, position).await.map_err(database)? {
             return Err(not_parked(&subscription, &position.to_string()));
         }
@@ -121,6 +132,20 @@ impl OperationsService for Operations {
         );
         Ok(Response::new(wire::DiscardParkedMessageResponse {}))
     }
+}
+
+fn check_name(violations: &mut Violations, field: &str, name: &str) {
+    let fits = name.len() <= MAX_NAME_BYTES && !name.chars().any(char::is_control);
+    let rule = format!("must have at most {MAX_NAME_BYTES} bytes and no control characters");
+    violations.check(fits, field, rule);
+}
+
+fn check_message(subscription: &str, position: i64) -> Result<(), Status> {
+    let mut violations = Violations::new();
+    violations.check(!subscription.is_empty(), "subscription", "must not be empty");
+    check_name(&mut violations, "subscription", subscription);
+    violations.check(position >= 1, "position", "must be at least 1");
+    violations.into_result()
 }
 
 fn subscription(status: SubscriptionStatus, parked_messages: i64) -> wire::Subscription {

@@ -4,6 +4,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chrono::{DateTime, Utc};
 use prost::Message;
 use sha2::{Digest, Sha256};
 use tonic::Status;
@@ -17,6 +18,8 @@ pub const DEFAULT_PAGE_SIZE: u32 = 50;
 pub const MAX_PAGE_SIZE: u32 = 200;
 /// Longest token that is looked at.
 const MAX_TOKEN_CHARS: usize = 2048;
+/// The last time that is a sort key, in microseconds since 1970: the end of the year 9999. The first one is 0.
+const MAX_TIME_MICROS: i64 = 253_402_300_799_999_999;
 /// Request fields, as AIP-158 names them.
 const SIZE_FIELD: &str = "page_size";
 const TOKEN_FIELD: &str = "page_token";
@@ -36,6 +39,20 @@ pub fn page_size(requested: i32) -> Result<u32, Status> {
 /// INVALID_ARGUMENT for a token that decodes and makes no sense, as when a key should be a number.
 pub fn malformed_token() -> Status {
     invalid_field(TOKEN_FIELD, "must be a token as it was returned")
+}
+
+/// A time as a sort key, to the microsecond, as databases keep it.
+pub fn time_key(at: DateTime<Utc>) -> String {
+    at.timestamp_micros().to_string()
+}
+
+/// The time behind [`time_key`].
+///
+/// # Errors
+/// INVALID_ARGUMENT on `page_token` for what is no time, or one that no database knows.
+pub fn time_of_key(key: &str) -> Result<DateTime<Utc>, Status> {
+    let micros = key.parse().ok().filter(|micros| (0..=MAX_TIME_MICROS).contains(micros));
+    micros.and_then(DateTime::from_timestamp_micros).ok_or_else(malformed_token)
 }
 
 /// Which list a token belongs to.
@@ -70,7 +87,8 @@ impl Filter {
         }
         let json = URL_SAFE_NO_PAD.decode(token).map_err(|_| malformed_token())?;
         let mut parts: Vec<String> = serde_json::from_slice(&json).map_err(|_| malformed_token())?;
-        if parts.len() != N + 1 {
+        // The keys go into queries, where PostgreSQL refuses this one character.
+        if parts.len() != N + 1 || parts.iter().any(|part| part.contains('\0')) {
             return Err(malformed_token());
         }
         if parts.remove(0) != self.0 {
@@ -117,7 +135,10 @@ mod tests {
     fn a_malformed_token_is_refused() {
         let fitting = filter("blue").next_token(["id-1"]);
         let not_texts = URL_SAFE_NO_PAD.encode("[1,2]");
-        for wrong in ["x", "%%%", "bnVsbA", &not_texts, &fitting[1..], &"A".repeat(MAX_TOKEN_CHARS + 1)] {
+        let no_text = filter("blue").next_token(["a\0b"]);
+        for wrong in
+            ["x", "%%%", "bnVsbA", &not_texts, &no_text, &fitting[1..], &"A".repeat(MAX_TOKEN_CHARS + 1)]
+        {
             assert_eq!(
                 filter("blue").decode::<1>(wrong).unwrap_err().code(),
                 Code::InvalidArgument,
@@ -125,5 +146,14 @@ mod tests {
             );
         }
         assert!(filter("blue").decode::<2>(&fitting).is_err(), "another number of keys");
+    }
+
+    #[test]
+    fn a_time_is_a_key_if_databases_know_it() {
+        let at = DateTime::from_timestamp_micros(1_790_000_000_123_456).expect("a time");
+        assert_eq!(time_of_key(&time_key(at)).unwrap(), at);
+        for wrong in ["", "x", "-1", "253402300800000000", &i64::MAX.to_string(), &i64::MIN.to_string()] {
+            assert_eq!(time_of_key(wrong).unwrap_err().code(), Code::InvalidArgument, "{wrong}");
+        }
     }
 }

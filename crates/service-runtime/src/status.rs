@@ -51,6 +51,8 @@ pub mod reason {
     pub const DEADLINE_EXCEEDED: &str = "DEADLINE_EXCEEDED";
     /// A fault of the service.
     pub const INTERNAL: &str = "INTERNAL";
+    /// The message of a call is larger than the server takes.
+    pub const MESSAGE_TOO_LARGE: &str = "MESSAGE_TOO_LARGE";
     /// There is no such RPC.
     pub const UNKNOWN_METHOD: &str = "UNKNOWN_METHOD";
 }
@@ -152,6 +154,25 @@ pub fn permission_denied(reason: &str, detail: impl Into<String>) -> Status {
 /// DEADLINE_EXCEEDED: the caller's time, or the server's limit, ran out. What was begun may still happen.
 pub fn deadline_exceeded() -> Status {
     plain(Code::DeadlineExceeded, reason::DEADLINE_EXCEEDED, "the deadline of the call has passed")
+}
+
+/// What a caller gets whose message never came to a handler, since the gRPC library could not read it and said so
+/// with this code. It calls that its own fault; here it is the caller's, and no reason to wake anybody.
+pub(crate) fn unreadable(code: Code) -> Option<Status> {
+    let of = |code, reason, detail: String| Some(plain(code, reason, detail));
+    match code {
+        Code::Internal => of(
+            Code::InvalidArgument,
+            reason::INVALID_REQUEST,
+            "the request is not one message of the type that this method takes".to_owned(),
+        ),
+        Code::OutOfRange => of(
+            Code::OutOfRange,
+            reason::MESSAGE_TOO_LARGE,
+            format!("a message may have at most {} bytes", crate::grpc::MAX_MESSAGE_BYTES),
+        ),
+        _ => None,
+    }
 }
 
 /// UNIMPLEMENTED: there is no such RPC.

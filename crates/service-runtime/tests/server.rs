@@ -208,8 +208,21 @@ async fn a_message_above_the_limit_is_refused() {
     let (_running, channel) = started().await;
     let status =
         call(channel.clone(), "Open", request(&"x".repeat(MAX_MESSAGE_BYTES + 1), "")).await.unwrap_err();
-    assert_eq!(status.code(), Code::OutOfRange);
+    assert_eq!((status.code(), reason_of(&status).as_str()), (Code::OutOfRange, reason::MESSAGE_TOO_LARGE));
     call(channel, "Open", request("small", "")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_message_that_cannot_be_read_is_its_sender_s_fault() {
+    let (_running, channel) = started().await;
+    let mut client = tonic::client::Grpc::new(channel);
+    client.ready().await.unwrap();
+    let path = http::uri::PathAndQuery::from_static("/probe.v1.Probe/Open");
+    // The same field as that of a text, and its bytes are none.
+    let codec = tonic_prost::ProstCodec::<Vec<u8>, String>::default();
+    let status = client.unary(Request::new(b"\xff\xfe".to_vec()), path, codec).await.unwrap_err();
+    let expected = (Code::InvalidArgument, reason::INVALID_REQUEST);
+    assert_eq!((status.code(), reason_of(&status).as_str()), expected, "{status:?}");
 }
 
 #[tokio::test]

@@ -8,14 +8,14 @@ use eventsourcing::SubscriptionHandle;
 use pb::payment_service_server::PaymentService;
 use prost_types::Timestamp;
 use service_runtime::page::{self, Filter};
-use service_runtime::status::{Violations, invalid_field, of_execute_error, of_read_error};
+use service_runtime::status::{Violations, internal, invalid_field, of_execute_error, of_read_error};
 use service_runtime::{RequestContext, etag, replay};
 use tonic::{Request, Response};
 
 use super::status;
 use crate::application::payments::RefundState;
 use crate::application::{ListedRefund, PaymentView, Payments};
-use crate::domain::payment::{RefundOrder, Status};
+use crate::domain::payment::{MAX_MINOR_UNITS, RefundOrder, Status};
 use crate::domain::{Currency, Money, OrderId, PaymentCommand, RefundId, RefundReason};
 
 /// Answers the RPCs.
@@ -69,8 +69,7 @@ impl PaymentService for PaymentServiceHandler {
         found.truncate(size as usize);
         let next_page_token = match found.last() {
             Some(last) if more => {
-                let created_at = last.created_at.timestamp_micros().to_string();
-                filter.next_token([&created_at, &last.order_id.to_string()])
+                filter.next_token([&page::time_key(last.created_at), &last.order_id.to_string()])
             }
             _ => String::new(),
         };
@@ -122,6 +121,10 @@ fn refund_order(
     if let Err(error) = &currency {
         violations.add("amount.currency_code", error.to_string());
     }
+    if let Some(amount) = &request.amount {
+        let rule = format!("must be from 1 to {MAX_MINOR_UNITS}");
+        violations.check((1..=MAX_MINOR_UNITS).contains(&amount.minor_units), "amount.minor_units", rule);
+    }
     violations.into_result()?;
     let refund_id =
         RefundId::parse(refund_id).map_err(|error| invalid_field("request_id", error.to_string()))?;
@@ -131,7 +134,7 @@ fn refund_order(
             let amount = amount.map(|(currency, amount)| Money::new(currency, amount.minor_units));
             Ok((order_id, RefundOrder { refund_id, amount, reason }))
         }
-        _ => Err(tonic::Status::internal("a violation was not reported")),
+        _ => Err(internal("a violation was not reported")),
     }
 }
 
@@ -153,11 +156,8 @@ fn status_filter(status: i32) -> Result<Option<Status>, tonic::Status> {
 }
 
 fn page_keys([created_at, order_id]: [String; 2]) -> Result<(DateTime<Utc>, OrderId), tonic::Status> {
-    let keys = (|| {
-        let created_at = DateTime::from_timestamp_micros(created_at.parse().ok()?)?;
-        Some((created_at, OrderId::parse(&order_id).ok()?))
-    })();
-    keys.ok_or_else(page::malformed_token)
+    let order_id = OrderId::parse(&order_id).map_err(|_| page::malformed_token())?;
+    Ok((page::time_of_key(&created_at)?, order_id))
 }
 
 fn payment(view: PaymentView) -> pb::Payment {

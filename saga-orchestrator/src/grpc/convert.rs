@@ -59,11 +59,6 @@ pub(super) fn status_filter(status: i32) -> Result<Option<Status>, tonic::Status
     }
 }
 
-/// The time in a page token.
-pub(super) fn sort_time(micros: &str) -> Option<DateTime<Utc>> {
-    DateTime::from_timestamp_micros(micros.parse().ok()?)
-}
-
 fn step(step: Option<Step>) -> String {
     step.map(Step::name).unwrap_or_default().to_owned()
 }

@@ -208,6 +208,14 @@ fn open_span(
     (span, traceparent)
 }
 
+/// Turns the gRPC library's words on a message that it could not read into ours. Statuses of handlers have details,
+/// its own have none.
+fn readable(response: Response<Body>) -> Result<Response<Body>, Status> {
+    let headers = response.headers();
+    let bare = code_of(headers).filter(|_| !headers.contains_key(Status::GRPC_STATUS_DETAILS));
+    bare.and_then(status::unreadable).map_or(Ok(response), Err)
+}
+
 async fn run(
     routes: &mut Routes,
     request: Request<Body>,
@@ -221,7 +229,7 @@ async fn run(
         None => handler.await,
     };
     match finished {
-        Ok(Ok(response)) => Ok(response),
+        Ok(Ok(response)) => readable(response),
         Ok(Err(never)) => match never {},
         Err(_panic) => {
             counter!(names::GRPC_PANICS).increment(1);

@@ -15,10 +15,10 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use contracts::shop::inventory::v1::inventory_service_server::InventoryServiceServer;
-use eventsourcing::tasks::{self, Bell, TaskOptions};
+use eventsourcing::tasks::{self, TaskOptions, TaskQueue};
 use eventsourcing::{
     CommandProcessor, EventLog, FeedError, IntegrationFeed, LogFeed, LogOptions, Migrations, OpenError,
-    ProcessorOptions, Subscriptions,
+    ProcessorOptions, SubscriptionOptions, Subscriptions,
 };
 use service_runtime::grpc::Services;
 use tokio_util::sync::CancellationToken;
@@ -141,11 +141,13 @@ impl InventoryService {
         let own: Arc<EventLog> = Arc::new(log.clone());
         let subscriptions = Subscriptions::new(&log, stop.clone(), tracker.clone());
         let read_model = subscriptions.project(own.clone(), ReadModel).await?;
-        subscriptions.project(own, ReservationTimers).await?;
+        let queue = TaskQueue::new(expiry::QUEUE, TaskOptions::default());
+        let linger = SubscriptionOptions { linger: expiry::LINGER, ..SubscriptionOptions::default() };
+        subscriptions.project_with(own, ReservationTimers { queue: queue.clone() }, linger).await?;
         subscriptions.react(upstream.saga, SagaRequests::new(reservations.clone())).await?;
 
         let expire = ExpireReservations::new(reservations);
-        tasks::work(&log, expiry::QUEUE, expire, TaskOptions::default(), Bell::default(), stop, &tracker);
+        tasks::work(&log, queue, expire, stop, &tracker);
 
         let queries = Queries::new(log.pool().clone(), read_model);
         let grpc = InventoryGrpc::new(StockKeeping::new(processor), queries);

@@ -14,10 +14,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use contracts::shop::payment::v1::payment_service_server::PaymentServiceServer;
-use eventsourcing::tasks::{self, Bell};
+use eventsourcing::tasks::{self, TaskQueue};
 use eventsourcing::{
     CommandProcessor, EventLog, FeedError, IntegrationFeed, LogFeed, LogOptions, OpenError, ProcessorOptions,
-    Subscriptions,
+    SubscriptionOptions, Subscriptions,
 };
 use service_runtime::grpc::Services;
 use tokio::sync::mpsc;
@@ -146,9 +146,11 @@ impl PaymentService {
         let own_log = || Arc::new(log.clone());
 
         let read_model = subscriptions.project(own_log(), ReadModel).await?;
-        let bell = Bell::default();
-        let schedule = ScheduleProviderCalls { bell: bell.clone() };
-        subscriptions.project(own_log(), schedule).await?;
+        // An order waits for the call, so the intent does not wait for others.
+        let at_once = SubscriptionOptions { linger: Duration::ZERO, ..SubscriptionOptions::default() };
+        let queue = TaskQueue::new(provider_calls::QUEUE, options.calls.task_options());
+        let schedule = ScheduleProviderCalls { queue: queue.clone() };
+        subscriptions.project_with(own_log(), schedule, at_once).await?;
         subscriptions.react(upstream.saga, SagaRequests { payments: payments.clone() }).await?;
 
         let (notifications, notified) = mpsc::channel(NOTIFICATION_QUEUE);
@@ -158,9 +160,8 @@ impl PaymentService {
         let provider = Simulator::connect(&options.database_url, simulator, notifications)
             .await
             .map_err(StartError::Simulator)?;
-        let limits = options.calls.task_options();
         let worker = ProviderCalls { provider, payments: payments.clone(), options: options.calls };
-        tasks::work(&log, provider_calls::QUEUE, worker, limits, bell, stop, &tracker);
+        tasks::work(&log, queue, worker, stop, &tracker);
 
         let handler = PaymentServiceHandler::new(payments, read_model);
         let services = Services::new().with(PaymentServiceServer::new(handler));

@@ -16,10 +16,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use contracts::shop::saga::v1::saga_service_server::SagaServiceServer;
-use eventsourcing::tasks::{self, Bell, TaskOptions};
+use eventsourcing::tasks::{self, TaskOptions, TaskQueue};
 use eventsourcing::{
     CommandProcessor, EventLog, FeedError, IntegrationFeed, LogFeed, LogOptions, Migrations, OpenError,
-    ProcessorOptions, Subscriptions,
+    ProcessorOptions, SubscriptionOptions, Subscriptions,
 };
 use service_runtime::grpc::Services;
 use tokio_util::sync::CancellationToken;
@@ -123,14 +123,14 @@ impl SagaOrchestrator {
         let own: Arc<EventLog> = Arc::new(log.clone());
         let subscriptions = Subscriptions::new(&log, stop.clone(), tracker.clone());
         subscriptions.project(own.clone(), ReadModel).await?;
-        subscriptions.project(own, SagaTimers).await?;
+        let queue = TaskQueue::new(timers::QUEUE, TaskOptions::default());
+        let linger = SubscriptionOptions { linger: timers::LINGER, ..SubscriptionOptions::default() };
+        subscriptions.project_with(own, SagaTimers { queue: queue.clone() }, linger).await?;
         subscriptions.react(upstream.order, Participant::order(sagas.clone())).await?;
         subscriptions.react(upstream.inventory, Participant::inventory(sagas.clone())).await?;
         subscriptions.react(upstream.payment, Participant::payment(sagas.clone())).await?;
 
-        // Deadlines are seconds away, so the worker's own look is soon enough and nobody rings.
-        let fire = FireTimers::new(sagas.clone());
-        tasks::work(&log, timers::QUEUE, fire, TaskOptions::default(), Bell::default(), stop, &tracker);
+        tasks::work(&log, queue, FireTimers::new(sagas.clone()), stop, &tracker);
 
         let grpc = SagaGrpc::new(sagas, Queries::new(log));
         let services = Services::new().with(SagaServiceServer::new(grpc));

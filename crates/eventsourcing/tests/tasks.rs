@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use chrono::Utc;
-use eventsourcing::tasks::{self, Bell, NewTask, Task, TaskHandler, TaskOptions, TaskOutcome};
+use eventsourcing::tasks::{self, NewTask, Task, TaskHandler, TaskOptions, TaskOutcome, TaskQueue};
 use eventsourcing::*;
 use support::*;
 use testkit::{SOON, eventually};
@@ -41,7 +41,6 @@ impl TaskHandler for Payout {
 
 fn task(key: &str, due_in_ms: i64) -> NewTask {
     NewTask {
-        queue: "payouts",
         id: Uuid::now_v7(),
         key: key.into(),
         payload: serde_json::json!({}),
@@ -65,30 +64,26 @@ async fn tasks_claimed_by_several_workers_have_their_effect_once_and_not_before_
     let processor = processor(&database).await;
     let runs = Arc::new(AtomicUsize::new(0));
     let replicas = [Replica::start(&database).await, Replica::start(&database).await];
-    let bell = Bell::default();
+    let queue = TaskQueue::new("payouts", TaskOptions { concurrency: 4, ..TaskOptions::default() });
     for replica in &replicas {
         let handler =
             Payout { processor: processor.clone(), runs: runs.clone(), fail_first: 5, hang_first: 0 };
-        let (stop, options) =
-            (replica.stop.clone(), TaskOptions { concurrency: 4, ..TaskOptions::default() });
-        tasks::work(&replica.log, "payouts", handler, options, bell.clone(), stop, &replica.tracker);
+        // A queue of its own, as another process has.
+        let queue = TaskQueue::new("payouts", queue.options());
+        tasks::work(&replica.log, queue, handler, replica.stop.clone(), &replica.tracker);
     }
     let log = replicas[0].log.clone();
     let mut connection = log.pool().acquire().await.unwrap();
     let repeated = task("twice", 0);
     for _ in 0..3 {
-        tasks::schedule(&mut connection, &repeated).await.unwrap();
+        queue.schedule(&mut connection, std::slice::from_ref(&repeated)).await.unwrap();
     }
     for i in 0..50 {
-        tasks::schedule(&mut connection, &task(&format!("k{}", i % 5), i % 40)).await.unwrap();
+        queue.schedule(&mut connection, &[task(&format!("k{}", i % 5), i % 40)]).await.unwrap();
     }
-    let cancelled = task("cancelled", 60_000);
-    tasks::schedule(&mut connection, &cancelled).await.unwrap();
-    tasks::schedule(&mut connection, &task("cancelled", 60_000)).await.unwrap();
-    tasks::cancel(&mut connection, "payouts", cancelled.id).await.unwrap();
-    tasks::cancel_key(&mut connection, "payouts", "cancelled").await.unwrap();
+    queue.schedule(&mut connection, &[task("cancelled", 60_000), task("cancelled", 60_000)]).await.unwrap();
+    queue.replace(&mut connection, &["cancelled".to_owned()], &[]).await.unwrap();
     drop(connection);
-    bell.ring();
     all_done(&log).await;
     for i in 0..5 {
         assert_eq!(balance(&log, &account(format!("k{i}"))).await.balance, 10);
@@ -109,7 +104,9 @@ async fn a_task_whose_worker_dies_or_hangs_runs_again_when_its_lease_ends() {
     let (log, runs) = (replica.log.clone(), Arc::new(AtomicUsize::new(0)));
     let mut connection = log.pool().acquire().await.unwrap();
     let claimed_by_a_dead_worker = task("a", -10);
-    tasks::schedule(&mut connection, &claimed_by_a_dead_worker).await.unwrap();
+    let options = TaskOptions { lease: Duration::from_millis(2200), ..TaskOptions::default() };
+    let queue = TaskQueue::new("payouts", options);
+    queue.schedule(&mut connection, &[claimed_by_a_dead_worker]).await.unwrap();
     sqlx::query(
         "UPDATE eventsourcing.tasks SET lease = $1, leased_until = now() + interval '300 ms', attempts = 1",
     )
@@ -119,9 +116,7 @@ async fn a_task_whose_worker_dies_or_hangs_runs_again_when_its_lease_ends() {
     .unwrap();
     drop(connection);
     let handler = Payout { processor, runs: runs.clone(), fail_first: 0, hang_first: 1 };
-    let options = TaskOptions { lease: Duration::from_millis(2200), ..TaskOptions::default() };
-    let stop = replica.stop.clone();
-    tasks::work(&log, "payouts", handler, options, Bell::default(), stop, &replica.tracker);
+    tasks::work(&log, queue, handler, replica.stop.clone(), &replica.tracker);
     all_done(&log).await;
     assert_eq!(runs.load(Ordering::SeqCst), 2, "once it hung, once it was done");
     assert_eq!(balance(&log, &account("a")).await.balance, 1);
@@ -136,22 +131,14 @@ async fn more_tasks_than_connections_do_not_hold_each_other_up() {
     let narrow = LogOptions { max_connections: 1, ..LogOptions::new(LOG, database.url()) };
     let narrow = EventLog::open(narrow).await.unwrap();
     let mut connection = replica.log.pool().acquire().await.unwrap();
+    let queue = TaskQueue::new("payouts", TaskOptions { concurrency: 8, ..TaskOptions::default() });
     for i in 0..40 {
-        tasks::schedule(&mut connection, &task(&format!("k{}", i % 4), 0)).await.unwrap();
+        queue.schedule(&mut connection, &[task(&format!("k{}", i % 4), 0)]).await.unwrap();
     }
     drop(connection);
     let handler = Payout { processor, runs: Arc::default(), fail_first: 10, hang_first: 0 };
-    let options = TaskOptions { concurrency: 8, ..TaskOptions::default() };
     let started = std::time::Instant::now();
-    tasks::work(
-        &narrow,
-        "payouts",
-        handler,
-        options,
-        Bell::default(),
-        replica.stop.clone(),
-        &replica.tracker,
-    );
+    tasks::work(&narrow, queue, handler, replica.stop.clone(), &replica.tracker);
     all_done(&replica.log).await;
     // A worker that waits for a connection while its own tasks hold them all waits for the pool's time-out.
     assert!(started.elapsed() < Duration::from_secs(9), "{:?}", started.elapsed());

@@ -2,10 +2,11 @@
 //! taken back when the reservation is pinned or ends. One that fires too late changes nothing, and a pin looks
 //! at the time itself, so nothing depends on a timer being punctual.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
-use chrono::Utc;
-use eventsourcing::tasks::{self, NewTask, Task, TaskHandler, TaskOutcome};
+use chrono::{DateTime, Utc};
+use eventsourcing::tasks::{self, NewTask, Task, TaskHandler, TaskOutcome, TaskQueue};
 use eventsourcing::{ExecuteError, HandlerError, Message, Projection, RecordedEvent};
 use sqlx::PgConnection;
 
@@ -17,13 +18,18 @@ use crate::domain::reservation::{Reservation, ReservationError, ReservationEvent
 /// The timers' queue.
 pub const QUEUE: &str = "inventory.reservation-expiry";
 
+/// How long timers wait for others to be set with. Reservations are held for minutes, and one that is pinned or
+/// ends before that has no timer to set.
+pub const LINGER: Duration = Duration::from_millis(200);
 /// First pause after a failed run; it doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 /// Longest pause between runs.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// Keeps the timers in step with the log.
-pub struct ReservationTimers;
+pub struct ReservationTimers {
+    pub queue: TaskQueue,
+}
 
 impl Projection for ReservationTimers {
     type Message = RecordedEvent;
@@ -33,35 +39,57 @@ impl Projection for ReservationTimers {
     }
 
     async fn apply(&self, connection: &mut PgConnection, event: &RecordedEvent) -> Result<(), HandlerError> {
-        let order_id = event.stream_id.key();
-        match event.decode::<Reservation>()? {
-            Some(ReservationEvent::StockReserved { expires_at, .. }) => {
-                let timer = NewTask {
-                    queue: QUEUE,
-                    id: event.event_id,
-                    key: order_id.to_owned(),
-                    payload: Default::default(),
-                    metadata: event.metadata(),
-                    due_at: expires_at,
-                };
-                tasks::schedule(connection, &timer).await?;
+        self.apply_page(connection, std::slice::from_ref(event)).await
+    }
+
+    /// Only a reservation that is still held at the end of a page needs a timer.
+    async fn apply_page(
+        &self,
+        connection: &mut PgConnection,
+        page: &[RecordedEvent],
+    ) -> Result<(), HandlerError> {
+        let mut timers: HashMap<&str, Option<NewTask>> = HashMap::new();
+        for event in page {
+            match event.decode::<Reservation>()? {
+                Some(ReservationEvent::StockReserved { expires_at, .. }) => {
+                    timers.insert(event.stream_id.key(), Some(timer(event, expires_at)));
+                }
+                Some(
+                    ReservationEvent::ReservationPinned {}
+                    | ReservationEvent::StockReleased {}
+                    | ReservationEvent::ReservationExpired {}
+                    | ReservationEvent::StockCommitted {},
+                ) => {
+                    timers.insert(event.stream_id.key(), None);
+                }
+                // These come before a timer is set, after it was taken back, or change nothing.
+                Some(
+                    ReservationEvent::StockReservationRejected(_)
+                    | ReservationEvent::ReservationPinRejected { .. }
+                    | ReservationEvent::StockRestocked {}
+                    | ReservationEvent::RequestAnswered { .. },
+                )
+                | None => {}
             }
-            Some(
-                ReservationEvent::ReservationPinned {}
-                | ReservationEvent::StockReleased {}
-                | ReservationEvent::ReservationExpired {}
-                | ReservationEvent::StockCommitted {},
-            ) => tasks::cancel_key(connection, QUEUE, order_id).await?,
-            // These come before a timer is set, after it was taken back, or change nothing.
-            Some(
-                ReservationEvent::StockReservationRejected(_)
-                | ReservationEvent::ReservationPinRejected { .. }
-                | ReservationEvent::StockRestocked {}
-                | ReservationEvent::RequestAnswered { .. },
-            )
-            | None => {}
         }
+        let keys: Vec<String> = timers.keys().map(|&key| key.to_owned()).collect();
+        let timers: Vec<NewTask> = timers.into_values().flatten().collect();
+        self.queue.replace(connection, &keys, &timers).await?;
         Ok(())
+    }
+
+    fn committed(&self) {
+        self.queue.committed();
+    }
+}
+
+fn timer(event: &RecordedEvent, expires_at: DateTime<Utc>) -> NewTask {
+    NewTask {
+        id: event.event_id,
+        key: event.stream_id.key().to_owned(),
+        payload: Default::default(),
+        metadata: event.metadata(),
+        due_at: expires_at,
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use eventsourcing::tasks::{self, NewTask, Task, TaskHandler, TaskOutcome};
+use eventsourcing::tasks::{self, NewTask, Task, TaskHandler, TaskOutcome, TaskQueue};
 use eventsourcing::{HandlerError, Message, Projection, RecordedEvent, StreamId};
 use sqlx::PgConnection;
 
@@ -16,13 +16,18 @@ use crate::domain::{Awaiting, Event, Step, Timer};
 /// The timers' queue.
 pub const QUEUE: &str = "saga.timers";
 
+/// How long timers wait for others to be set with. Deadlines are seconds away, and a saga that comes on before
+/// that has no timer to set.
+pub const LINGER: Duration = Duration::from_millis(200);
 /// First pause after a failed run; it doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 /// Longest pause between runs.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// Keeps the timers in step with the log.
-pub struct SagaTimers;
+pub struct SagaTimers {
+    pub queue: TaskQueue,
+}
 
 impl Projection for SagaTimers {
     type Message = RecordedEvent;
@@ -53,20 +58,25 @@ impl Projection for SagaTimers {
         }
         let (keys, tasks): (Vec<String>, Vec<Option<NewTask>>) = timers.into_iter().unzip();
         let tasks: Vec<NewTask> = tasks.into_iter().flatten().collect();
-        tasks::reschedule(connection, QUEUE, &keys, &tasks).await?;
+        self.queue.replace(connection, &keys, &tasks).await?;
         Ok(())
+    }
+
+    fn committed(&self) {
+        self.queue.committed();
     }
 }
 
 /// What an event means for the timer of its saga; there is one at most.
-enum Deadline {
+pub enum Deadline {
     At(DateTime<Utc>, Timer),
     None,
     /// Nothing, or another event follows in the same append that says.
     Unchanged,
 }
 
-fn deadline(event: &Event) -> Deadline {
+/// The deadline that an event sets or takes back.
+pub fn deadline(event: &Event) -> Deadline {
     match event {
         Event::StepRequested { request, attempt, answer_by, .. } => {
             let timer = Timer { step: request.step(), attempt: *attempt, awaiting: Awaiting::Answer };
@@ -95,7 +105,6 @@ fn deadline(event: &Event) -> Deadline {
 fn task(recorded: &RecordedEvent, timer: Timer, due_at: DateTime<Utc>) -> Result<NewTask, HandlerError> {
     let payload = serde_json::to_value(timer).map_err(|error| HandlerError::Poison(error.to_string()))?;
     Ok(NewTask {
-        queue: QUEUE,
         id: recorded.event_id,
         key: recorded.stream_id.as_str().to_owned(),
         payload,

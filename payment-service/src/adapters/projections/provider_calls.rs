@@ -1,18 +1,17 @@
 //! Turns every intent into a task for the worker that calls the provider. The event's id becomes the task's,
 //! and so the idempotency key: an intent is one call, however often it is scheduled or carried out.
 
-use eventsourcing::tasks::{self, Bell, NewTask};
+use eventsourcing::tasks::{NewTask, TaskQueue};
 use eventsourcing::{HandlerError, Message, Projection, RecordedEvent};
 use sqlx::PgConnection;
 
 use super::order_of;
-use crate::application::provider_calls::QUEUE;
 use crate::application::{Action, ProviderCall};
 use crate::domain::{Payment, PaymentEvent};
 
-/// The projection; `bell` wakes the worker.
+/// The projection.
 pub struct ScheduleProviderCalls {
-    pub bell: Bell,
+    pub queue: TaskQueue,
 }
 
 impl Projection for ScheduleProviderCalls {
@@ -27,28 +26,41 @@ impl Projection for ScheduleProviderCalls {
         connection: &mut PgConnection,
         recorded: &RecordedEvent,
     ) -> Result<(), HandlerError> {
-        let Some(action) = recorded.decode::<Payment>()?.and_then(action_of) else { return Ok(()) };
-        let call = ProviderCall { order_id: order_of(recorded)?, action, started_at: recorded.recorded_at };
-        let payload = serde_json::to_value(&call)
-            .map_err(|error| HandlerError::Poison(format!("a call cannot be written down: {error}")))?;
-        let task = NewTask {
-            queue: QUEUE,
-            id: recorded.event_id,
-            key: recorded.stream_id.as_str().to_owned(),
-            payload,
-            metadata: Message::metadata(recorded),
-            due_at: recorded.recorded_at,
-        };
-        tasks::schedule(connection, &task).await?;
+        self.apply_page(connection, std::slice::from_ref(recorded)).await
+    }
+
+    async fn apply_page(
+        &self,
+        connection: &mut PgConnection,
+        page: &[RecordedEvent],
+    ) -> Result<(), HandlerError> {
+        let calls: Result<Vec<_>, _> = page.iter().filter_map(|recorded| call(recorded).transpose()).collect();
+        self.queue.schedule(connection, &calls?).await?;
         Ok(())
     }
 
     fn committed(&self) {
-        self.bell.ring();
+        self.queue.committed();
     }
 }
 
-fn action_of(event: PaymentEvent) -> Option<Action> {
+/// The task for an intent; `None` for an event that is none.
+fn call(recorded: &RecordedEvent) -> Result<Option<NewTask>, HandlerError> {
+    let Some(action) = recorded.decode::<Payment>()?.and_then(action_of) else { return Ok(None) };
+    let call = ProviderCall { order_id: order_of(recorded)?, action, started_at: recorded.recorded_at };
+    let payload = serde_json::to_value(&call)
+        .map_err(|error| HandlerError::Poison(format!("a call cannot be written down: {error}")))?;
+    Ok(Some(NewTask {
+        id: recorded.event_id,
+        key: recorded.stream_id.as_str().to_owned(),
+        payload,
+        metadata: Message::metadata(recorded),
+        due_at: recorded.recorded_at,
+    }))
+}
+
+/// What the provider is to do because of an event; `None` for all but intents.
+pub fn action_of(event: PaymentEvent) -> Option<Action> {
     match event {
         PaymentEvent::AuthorizationStarted { amount, payment_token } => {
             Some(Action::Authorize { amount, payment_token })

@@ -63,7 +63,9 @@ mod debug {
         let wanted = std::env::var(VARIABLE).ok()?;
         match parse(&wanted) {
             Some(fault) => Some(fault),
-            None => end(&format!("{VARIABLE} is not a point and a passing, such as append.after:17: {wanted}")),
+            None => {
+                end(&format!("{VARIABLE} is not a point and a passing, such as append.after:17: {wanted}"))
+            }
         }
     });
 
@@ -97,7 +99,9 @@ mod debug {
         fn a_fault_is_a_listed_point_and_a_passing_from_one_on() {
             let fault = parse("append.after:17").unwrap();
             assert_eq!((fault.point, fault.left.into_inner()), ("append.after", 17));
-            for wrong in ["", "append.after", "append.after:0", "append.after:x", "nowhere:1", "append.after:-1"] {
+            for wrong in
+                ["", "append.after", "append.after:0", "append.after:x", "nowhere:1", "append.after:-1"]
+            {
                 assert!(parse(wrong).is_none(), "{wrong}");
             }
         }

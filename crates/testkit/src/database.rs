@@ -32,8 +32,15 @@ impl TestDatabase {
                  URL of a superuser on a PostgreSQL that tests may fill"
             )
         });
-        let server =
-            PgConnectOptions::from_str(&server).expect("STORELINE_TEST_DATABASE_URL is a PostgreSQL URL");
+        Self::on(&server, log, migrations).await
+    }
+
+    /// Makes a database for the log `log` on the server that a superuser reaches at `url`.
+    ///
+    /// # Panics
+    /// When there is no server.
+    pub async fn on(url: &str, log: &str, migrations: Migrations) -> Self {
+        let server = PgConnectOptions::from_str(url).expect("it is a PostgreSQL URL");
         let name = format!("test_{log}_{}", Uuid::new_v4().simple());
         let mut connection = connect(&server).await;
         make_app_role(&mut connection).await;
@@ -72,7 +79,8 @@ impl Drop for TestDatabase {
         let dropped = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.expect("a runtime starts").block_on(async {
-                let mut connection = connect(&server).await;
+                // The server of a test's own may be gone already.
+                let Ok(mut connection) = server.connect().await else { return };
                 run(&mut connection, format!("DROP DATABASE IF EXISTS \"{name}\" WITH (FORCE)")).await;
             });
         });

@@ -1,15 +1,18 @@
 //! What tests of every crate share: throwaway databases on a real PostgreSQL, given/when/then for deciders, feeds
-//! written by hand, and waiting for conditions. It fakes no database: what needs PostgreSQL gets PostgreSQL.
+//! written by hand, waiting for conditions, and a PostgreSQL of one's own to stop and crash. It fakes no database: what needs PostgreSQL gets PostgreSQL.
 
+mod cluster;
 mod database;
 mod decider;
 mod feed;
 
+pub use cluster::{Cluster, Stop};
 pub use database::{APP_ROLE, TestDatabase};
 pub use decider::{Given, When, given};
 pub use feed::HandMadeFeed;
 
 use std::future::Future;
+use std::io::Write;
 use std::time::{Duration, Instant};
 
 /// Longest wait for something that should come at once, on a machine that is busy with other tests.
@@ -31,4 +34,18 @@ where
         assert!(started.elapsed() < deadline, "not within {deadline:?}: {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+}
+
+/// Set by `cargo xtask test --long`: the long forms of tests run, with more events and more kills.
+pub const LONG: &str = "STORELINE_TEST_LONG";
+
+/// Whether the long forms of tests are wanted.
+pub fn is_long() -> bool {
+    std::env::var_os(LONG).is_some()
+}
+
+/// Says what a test found out, such as how much it went through. Unlike what is printed, it shows when the test passes.
+pub fn say(what: impl std::fmt::Display) {
+    // Nobody may be there to hear it.
+    let _ = writeln!(std::io::stderr(), "{what}");
 }

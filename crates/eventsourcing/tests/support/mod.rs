@@ -12,10 +12,17 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 pub const LOG: &str = "ledger";
-pub const MIGRATIONS: Migrations = &[(
-    "balances",
-    "CREATE TABLE balances (account text PRIMARY KEY, balance bigint NOT NULL, events bigint NOT NULL)",
-)];
+pub const MIGRATIONS: Migrations = &[
+    (
+        "balances",
+        "CREATE TABLE balances (account text PRIMARY KEY, balance bigint NOT NULL, events bigint NOT NULL)",
+    ),
+    (
+        "journal",
+        "CREATE TABLE journal (place bigint GENERATED ALWAYS AS IDENTITY, account text NOT NULL, \
+         version bigint NOT NULL)",
+    ),
+];
 
 pub struct Account;
 

@@ -1,63 +1,149 @@
-//! A closed loop: so many clients, each begins the next operation when the last has ended.
+//! How load is made: a closed loop, in which each client begins its next operation when the last has ended, and a
+//! paced one, in which operations begin on a schedule whatever the earlier ones do. It knows nothing of what an
+//! operation is.
 
 use std::future::Future;
 use std::time::{Duration, Instant};
 
-/// Not counted: caches, connections and the server's files warm up.
-pub const WARM_UP: Duration = Duration::from_secs(1);
-/// Counted.
-pub const MEASURED: Duration = Duration::from_secs(5);
+use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 
-/// What a loop reached.
+/// Operations of a paced loop that may be under way at the same time. Whoever is slower has lost.
+pub const MAX_UNDER_WAY: usize = 20_000;
+
+/// How long is measured.
+#[derive(Clone, Copy, Debug)]
+pub struct Times {
+    /// Not counted: caches, connections and the server's files warm up.
+    pub warm_up: Duration,
+    /// Counted.
+    pub measured: Duration,
+}
+
+/// What a loop reached: the operations that ended within the measured time.
 pub struct Measured {
     pub per_second: f64,
+    /// All that were begun and have ended, warm-up included.
+    pub done: u64,
     latencies: Vec<Duration>,
 }
 
 impl Measured {
-    /// A quantile of the latencies, in milliseconds.
+    fn new(mut latencies: Vec<Duration>, done: u64, measured: Duration) -> Self {
+        latencies.sort_unstable();
+        Self { per_second: latencies.len() as f64 / measured.as_secs_f64(), done, latencies }
+    }
+
+    /// A quantile of the latencies, in milliseconds; not a number when there are none.
     pub fn quantile(&self, q: f64) -> f64 {
         quantile(&self.latencies, q)
     }
 }
 
-/// A quantile of sorted durations, in milliseconds.
+/// A quantile of sorted durations, in milliseconds; not a number when there are none.
 pub fn quantile(sorted: &[Duration], q: f64) -> f64 {
     let place = ((sorted.len() as f64 * q).ceil() as usize).clamp(1, sorted.len().max(1)) - 1;
-    sorted.get(place).map_or(f64::NAN, |d| d.as_secs_f64() * 1e3)
+    sorted.get(place).map_or(f64::NAN, |duration| duration.as_secs_f64() * 1e3)
 }
 
-/// Runs `operation(client, round)` over and over on `clients` tasks.
-pub async fn closed_loop<F, Fut>(clients: usize, operation: F) -> anyhow::Result<Measured>
+/// Runs `operation(client, round)` over and over on so many tasks.
+///
+/// # Errors
+/// The first error of an operation, which ends the loop.
+pub async fn closed_loop<F, Fut>(times: Times, clients: usize, operation: F) -> anyhow::Result<Measured>
 where
     F: Fn(usize, u64) -> Fut + Clone + Send + 'static,
     Fut: Future<Output = anyhow::Result<()>> + Send,
 {
-    let from = Instant::now() + WARM_UP;
-    let to = from + MEASURED;
-    let mut running = tokio::task::JoinSet::new();
+    let from = Instant::now() + times.warm_up;
+    let to = from + times.measured;
+    let mut running = JoinSet::new();
     for client in 0..clients {
         let operation = operation.clone();
         running.spawn(async move {
-            let mut latencies = Vec::new();
-            for round in 0.. {
+            let (mut latencies, mut done) = (Vec::new(), 0);
+            while Instant::now() < to {
                 let begun = Instant::now();
-                if begun >= to {
-                    break;
-                }
-                operation(client, round).await?;
+                operation(client, done).await?;
+                done += 1;
                 let ended = Instant::now();
                 if ended >= from && ended < to {
                     latencies.push(ended - begun);
                 }
             }
-            anyhow::Ok(latencies)
+            anyhow::Ok((latencies, done))
         });
     }
-    let mut latencies = Vec::new();
-    while let Some(done) = running.join_next().await {
-        latencies.extend(done??);
+    let (mut latencies, mut done) = (Vec::new(), 0);
+    while let Some(ended) = running.join_next().await {
+        let (some, number) = ended??;
+        latencies.extend(some);
+        done += number;
     }
-    latencies.sort_unstable();
-    Ok(Measured { per_second: latencies.len() as f64 / MEASURED.as_secs_f64(), latencies })
+    Ok(Measured::new(latencies, done, times.measured))
+}
+
+/// Begins `operation(number)` so many times a second. Latencies count from when an operation was due.
+///
+/// # Errors
+/// The first error of an operation, or that more than [`MAX_UNDER_WAY`] did not end.
+pub async fn paced_loop<F, Fut>(times: Times, per_second: f64, operation: F) -> anyhow::Result<Measured>
+where
+    F: Fn(u64) -> Fut,
+    Fut: Future<Output = anyhow::Result<()>> + Send + 'static,
+{
+    let mut ticks = tokio::time::interval(Duration::from_secs_f64(1.0 / per_second));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
+    let from = Instant::now() + times.warm_up;
+    let to = from + times.measured;
+    let (mut running, mut latencies, mut done) = (JoinSet::new(), Vec::new(), 0);
+    let mut keep = |ended: Result<anyhow::Result<(Instant, Duration)>, tokio::task::JoinError>| {
+        let (due, latency) = ended??;
+        if due >= from {
+            latencies.push(latency);
+        }
+        anyhow::Ok(())
+    };
+    while Instant::now() < to {
+        let due = ticks.tick().await.into_std();
+        let under_way = operation(done);
+        running.spawn(async move {
+            under_way.await?;
+            anyhow::Ok((due, due.elapsed()))
+        });
+        done += 1;
+        while let Some(ended) = running.try_join_next() {
+            keep(ended)?;
+        }
+        anyhow::ensure!(running.len() < MAX_UNDER_WAY, "{MAX_UNDER_WAY} operations wait for their end");
+    }
+    while let Some(ended) = running.join_next().await {
+        keep(ended)?;
+    }
+    Ok(Measured::new(latencies, done, times.measured))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quantile_is_the_smallest_value_that_so_many_do_not_exceed() {
+        let sorted: Vec<Duration> = (1..=100).map(Duration::from_millis).collect();
+        assert_eq!([0.5, 0.99, 1.0].map(|q| quantile(&sorted, q)), [50.0, 99.0, 100.0]);
+        assert!(quantile(&[], 0.5).is_nan());
+    }
+
+    #[tokio::test]
+    async fn an_error_of_one_operation_ends_the_loop() {
+        let times = Times { warm_up: Duration::ZERO, measured: Duration::from_secs(60) };
+        let failed = closed_loop(times, 2, |client, _| async move {
+            anyhow::ensure!(client == 0, "client 1 fails");
+            tokio::task::yield_now().await;
+            Ok(())
+        });
+        assert!(
+            tokio::time::timeout(Duration::from_secs(30), failed).await.is_ok_and(|ended| ended.is_err())
+        );
+    }
 }

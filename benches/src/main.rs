@@ -1,57 +1,117 @@
-//! Benchmarks that print our figure beside the limit measured in the same run. Absolute figures differ from
-//! machine to machine by a factor of two and more; the ratios are what counts.
+//! Benchmarks that print our figure beside the limit measured in the same run. Absolute figures differ from machine to
+//! machine by a factor of two and more; the ratios are what counts.
 //!
-//! `cargo xtask bench` provides PostgreSQL and runs this. It needs STORELINE_TEST_DATABASE_URL (a superuser) and
-//! STORELINE_TEST_POSTGRES_BIN (the folder of pgbench), and for the orders STORELINE_SHOP_BIN.
+//! `cargo xtask bench` provides PostgreSQL and runs this. It needs STORELINE_TEST_DATABASE_URL (a superuser),
+//! STORELINE_TEST_POSTGRES_BIN (the folder of pgbench), and for the orders and reads STORELINE_SHOP_BIN.
 
-#![expect(clippy::print_stdout, reason = "printing figures is what it is for")]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "printing figures is what it is for")]
 
+mod databases;
+mod event;
 mod event_log;
-mod ledger;
+mod figures;
+mod handled;
 mod limits;
 mod load;
-mod orders;
+mod options;
+mod ours;
+mod rows;
+mod run;
+mod sketch;
+mod store;
 
-use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::Context;
+use futures::FutureExt;
 
-/// Clients that work at the same time.
-pub const CLIENTS: usize = 32;
+use databases::Databases;
+pub use event_log::CLIENTS;
+use figures::Runs;
+use options::Options;
+use run::{Run, Setup, Workload};
 
-/// Where this run finds what it measures.
-pub struct Environment {
-    pub server: String,
-    pub postgres_bin: PathBuf,
-    pub shop: PathBuf,
-}
+/// All there are, in the order in which they run.
+const WORKLOADS: [Workload; 5] = [
+    Workload {
+        name: "w1",
+        about: "append one event to a new stream, 32 and 256 clients",
+        run: |run| event_log::w1(run).boxed_local(),
+    },
+    Workload {
+        name: "w2",
+        about: "load 20 events, decide, append one, 32 clients, states in memory and not",
+        run: |run| event_log::w2(run).boxed_local(),
+    },
+    Workload { name: "w3", about: "32 clients on one stream", run: |run| event_log::w3(run).boxed_local() },
+    Workload { name: "one", about: "one client's command", run: |run| event_log::one(run).boxed_local() },
+    Workload {
+        name: "w4",
+        about: "replay 200,000 events, delay to the handler at 200/s, full speed with a subscriber",
+        run: |run| event_log::w4(run).boxed_local(),
+    },
+];
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
+async fn main() -> ExitCode {
+    let options = match Options::parse(std::env::args().skip(1)) {
+        Ok(Some(options)) => options,
+        Ok(None) => {
+            print!("{}", options::help());
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => {
+            eprintln!("{error:#}\n\n{}", options::help());
+            return ExitCode::FAILURE;
+        }
+    };
+    match run(options).await {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("benches: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// False when a workload failed.
+async fn run(options: Options) -> anyhow::Result<bool> {
     let variable = |name: &str| {
         std::env::var(name).with_context(|| format!("{name} is not set: run `cargo xtask bench`"))
     };
-    let environment = Environment {
-        server: variable("STORELINE_TEST_DATABASE_URL")?,
+    let setup = Setup {
+        databases: Databases::open(&variable("STORELINE_TEST_DATABASE_URL")?).await?,
         postgres_bin: variable("STORELINE_TEST_POSTGRES_BIN")?.into(),
-        shop: variable("STORELINE_SHOP_BIN")?.into(),
+        options,
     };
-    println!("{:<44} {:>14} {:>14} {:>8}", "", "ours", "limit", "ratio");
-    event_log::run(&environment).await?;
-    orders::run(&environment).await
+    let ended = tokio::select! {
+        ended = measure(&setup) => ended,
+        interrupted = tokio::signal::ctrl_c() => interrupted.map_err(Into::into).and_then(|()| {
+            anyhow::bail!("interrupted")
+        }),
+    };
+    setup.databases.remove_all().await?;
+    ended
 }
 
-/// Prints a rate beside its limit: more is better.
-pub fn rate(what: &str, ours: f64, limit: f64, limit_is: &str) {
-    println!("{what:<44} {ours:>12.0}/s {limit:>12.0}/s {:>8.2}  of {limit_is}", ours / limit);
-}
-
-/// Prints a time beside its limit: less is better.
-pub fn time(what: &str, ours_ms: f64, limit_ms: f64, limit_is: &str) {
-    println!("{what:<44} {ours_ms:>11.2} ms {limit_ms:>11.2} ms {:>8.2}  of {limit_is}", ours_ms / limit_ms);
-}
-
-/// Prints a figure that has no limit beside it.
-pub fn figure(what: &str, ours: &str) {
-    println!("{what:<44} {ours:>14}");
+async fn measure(setup: &Setup) -> anyhow::Result<bool> {
+    let options = &setup.options;
+    let chosen = |workload: &&Workload| {
+        options.only.is_empty() || options.only.iter().any(|name| name == workload.name)
+    };
+    let workloads: Vec<&Workload> = WORKLOADS.iter().filter(chosen).collect();
+    let (mut runs, mut failures) = (Runs::default(), Vec::new());
+    for number in 0..options.runs {
+        println!("run {} of {}", number + 1, options.runs);
+        let (figures, failed) = Run::new(setup, number).all(&workloads).await;
+        runs.0.push(figures);
+        failures.extend(failed);
+    }
+    let filled: Vec<_> = rows::targets().iter().filter_map(|row| row.fill(&runs)).collect();
+    println!("\n{}", rows::as_text(&filled));
+    for failure in &failures {
+        println!("FAILED {failure}");
+    }
+    Ok(failures.is_empty())
 }

@@ -8,13 +8,13 @@ mod service;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tonic::server::NamedService;
-use tonic::service::Routes;
 use tonic::transport::server::TcpIncoming;
 use tonic_health::ServingStatus;
 use tower::Service;
@@ -26,6 +26,7 @@ use crate::request::MAX_CALL_DURATION;
 use crate::shutdown::Shutdown;
 
 pub use service::GrpcService;
+use service::{Answer, Handler};
 
 /// Largest message that a server takes, in bytes; a call with a larger one ends with OUT_OF_RANGE. This is
 /// tonic's own limit, which the generated servers can lower.
@@ -79,11 +80,11 @@ impl ServerOptions {
     }
 }
 
-/// The generated servers that make up a service.
+/// The generated servers that make up a service. The RPC's path alone finds the server, so there is no router
+/// between: it would cost a call in the process as much as its handler.
 #[derive(Default)]
 pub struct Services {
-    routes: Routes,
-    names: Vec<&'static str>,
+    handlers: Vec<(&'static str, Handler)>,
 }
 
 impl Services {
@@ -95,13 +96,22 @@ impl Services {
     #[must_use]
     pub fn with<S>(mut self, server: S) -> Self
     where
-        S: Service<http::Request<Body>, Error = Infallible> + NamedService + Clone + Send + Sync + 'static,
-        S::Response: axum::response::IntoResponse,
+        S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>
+            + NamedService
+            + Clone
+            + Send
+            + Sync
+            + 'static,
         S::Future: Send + 'static,
     {
-        self.names.push(S::NAME);
-        self.routes = self.routes.add_service(server);
+        // A generated server is always ready.
+        let handler = move |request| -> Answer { Box::pin(server.clone().call(request)) };
+        self.handlers.push((S::NAME, Arc::new(handler)));
         self
+    }
+
+    fn names(&self) -> Vec<&'static str> {
+        self.handlers.iter().map(|(name, _)| *name).collect()
     }
 }
 
@@ -148,7 +158,7 @@ impl GrpcServer {
         options: ServerOptions,
         shutdown: &Shutdown,
     ) -> Result<Self, GrpcError> {
-        let Services { routes, names } = services;
+        let names = services.names();
         let roles = RoleTable::from_descriptors(descriptors, &names)?;
         let (health, health_server) = tonic_health::server::health_reporter();
         let reflection = || {
@@ -159,12 +169,9 @@ impl GrpcServer {
             .register_encoded_file_descriptor_set(descriptors)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         };
-        let routes = routes
-            .add_service(health_server)
-            .add_service(reflection().build_v1()?)
-            .add_service(reflection().build_v1alpha()?)
-            .prepare();
-        let service = GrpcService::new(routes, roles, tokens, options, shutdown.stop_accepting());
+        let services =
+            services.with(health_server).with(reflection().build_v1()?).with(reflection().build_v1alpha()?);
+        let service = GrpcService::new(&services.handlers, roles, tokens, options, shutdown.stop_accepting());
         Ok(Self { service, health, names })
     }
 

@@ -146,6 +146,13 @@ pub fn name_exported_span(span: &tracing::Span, name: &str) {
     }
 }
 
+/// The context of a span that is about to be opened, when no collector has to be asked for it: a child of
+/// `incoming`, or a new trace. `None` with a collector, which numbers its spans itself; see [`continue_trace`].
+pub fn local_trace(incoming: Option<TraceParent>) -> Option<TraceParent> {
+    let own = || incoming.map_or_else(TraceParent::root, |parent| parent.child());
+    (!otlp::is_exporting()).then(own)
+}
+
 /// Makes `span` part of the trace that `incoming` belongs to, or begins a trace. Returns the context to pass
 /// on, which is that of `span`. It has no effect on a collector when none is configured.
 pub fn continue_trace(span: &tracing::Span, incoming: Option<TraceParent>) -> TraceParent {

@@ -39,7 +39,18 @@ impl TraceParent {
         Self { span_id: rand::random::<u64>().max(1), ..*self }
     }
 
-    /// 32 hexadecimal digits when displayed with `{:032x}`.
+    /// The trace id as the header writes it, in 32 hexadecimal digits.
+    pub fn shown_trace_id(&self) -> impl fmt::Display + use<> {
+        struct Hexadecimal(u128);
+        impl fmt::Display for Hexadecimal {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{:032x}", self.0)
+            }
+        }
+        Hexadecimal(self.trace_id)
+    }
+
+    /// See [`shown_trace_id`](Self::shown_trace_id) for the text form.
     pub fn trace_id(&self) -> u128 {
         self.trace_id
     }

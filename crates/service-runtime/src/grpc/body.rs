@@ -22,8 +22,8 @@ pub(super) struct CallBody {
     pub call: Call,
     /// Given back when the body ends.
     pub permit: Option<OwnedSemaphorePermit>,
-    /// Resolves when the server stops.
-    pub stop: BoxFuture<'static, ()>,
+    /// Of a stream: resolves when the server stops.
+    pub stop: Option<BoxFuture<'static, ()>>,
     pub ended: bool,
 }
 
@@ -51,13 +51,12 @@ impl http_body::Body for CallBody {
         if this.ended {
             return Poll::Ready(None);
         }
-        let span = this.call.span.clone();
-        let _entered = span.enter();
-        let polled = catch_unwind(AssertUnwindSafe(|| Pin::new(&mut this.inner).poll_frame(context)));
-        match polled {
-            Ok(Poll::Pending) => match this.stop.poll_unpin(context) {
-                Poll::Pending => Poll::Pending,
-                Poll::Ready(()) => {
+        let inner = &mut this.inner;
+        let poll = || catch_unwind(AssertUnwindSafe(|| Pin::new(inner).poll_frame(context)));
+        match this.call.span.in_scope(poll) {
+            Ok(Poll::Pending) => match this.stop.as_mut().map(|stop| stop.poll_unpin(context)) {
+                None | Some(Poll::Pending) => Poll::Pending,
+                Some(Poll::Ready(())) => {
                     let stopping =
                         status::unavailable(reason::STOPPING, "the server is stopping", RETRY_AFTER);
                     Poll::Ready(this.break_off(stopping))

@@ -1,42 +1,72 @@
 //! One call from its arrival to the end of its answer: counts it, times it, and writes it down once. It is a
 //! guard, so a call whose client went away is counted too.
 
-use std::sync::Arc;
-use std::time::Instant;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
-use metrics::{SharedString, counter, gauge, histogram};
+use metrics::{Counter, Gauge, Histogram, SharedString, counter, gauge, histogram};
 use tonic::Code;
 use tracing::Span;
 
 use crate::fields;
 use crate::metrics::names;
 
-/// Labels of one RPC.
-#[derive(Clone, Debug)]
-pub(super) struct Labels {
-    pub service: SharedString,
-    pub method: SharedString,
+/// How many codes there are.
+const CODES: usize = Code::Unauthenticated as usize + 1;
+
+/// What the calls of one RPC are measured with. Each is looked up in the recorder once, when it is first needed:
+/// a look-up builds a key of owned labels, which costs more than to count.
+pub(super) struct Meters {
+    service: SharedString,
+    method: SharedString,
+    in_flight: OnceLock<Gauge>,
+    seconds: OnceLock<Histogram>,
+    handled: [OnceLock<Counter>; CODES],
 }
 
-impl Labels {
+impl Meters {
     pub fn new(service: &str, method: &str) -> Self {
         let shared = |text: &str| SharedString::from_shared(Arc::from(text));
-        Self { service: shared(service), method: shared(method) }
+        Self {
+            service: shared(service),
+            method: shared(method),
+            in_flight: OnceLock::new(),
+            seconds: OnceLock::new(),
+            handled: [const { OnceLock::new() }; CODES],
+        }
+    }
+
+    fn in_flight(&self) -> &Gauge {
+        self.in_flight.get_or_init(|| gauge!(names::GRPC_IN_FLIGHT))
+    }
+
+    fn seconds(&self) -> &Histogram {
+        self.seconds.get_or_init(|| {
+            let (service, method) = (self.service.clone(), self.method.clone());
+            histogram!(names::GRPC_SECONDS, "grpc_service" => service, "grpc_method" => method)
+        })
+    }
+
+    fn handled(&self, code: Code) -> &Counter {
+        self.handled[code as usize].get_or_init(|| {
+            let (service, method, code) = (self.service.clone(), self.method.clone(), code_name(code));
+            counter!(names::GRPC_HANDLED, "grpc_service" => service, "grpc_method" => method, "grpc_code" => code)
+        })
     }
 }
 
 /// Recorded when it is dropped: as cancelled, unless [`end`](Call::end) said otherwise.
 pub(super) struct Call {
-    labels: Labels,
+    meters: Arc<Meters>,
     began: Instant,
     code: Code,
     pub span: Span,
 }
 
 impl Call {
-    pub fn begin(labels: Labels, span: Span) -> Self {
-        gauge!(names::GRPC_IN_FLIGHT).increment(1.0);
-        Self { labels, began: Instant::now(), code: Code::Cancelled, span }
+    pub fn begin(meters: Arc<Meters>, span: Span) -> Self {
+        meters.in_flight().increment(1.0);
+        Self { meters, began: Instant::now(), code: Code::Cancelled, span }
     }
 
     /// How the call ended.
@@ -48,30 +78,28 @@ impl Call {
 impl Drop for Call {
     fn drop(&mut self) {
         let elapsed = self.began.elapsed();
-        let Labels { service, method } = self.labels.clone();
-        gauge!(names::GRPC_IN_FLIGHT).decrement(1.0);
-        histogram!(names::GRPC_SECONDS, "grpc_service" => service.clone(), "grpc_method" => method.clone())
-            .record(elapsed);
-        let code = code_name(self.code);
-        counter!(names::GRPC_HANDLED, "grpc_service" => service, "grpc_method" => method, "grpc_code" => code)
-            .increment(1);
-        let milliseconds = elapsed.as_secs_f64() * 1000.0;
-        let _entered = self.span.enter();
-        match self.code {
-            Code::Internal | Code::Unknown | Code::DataLoss => {
-                tracing::error!(
-                    { fields::CODE } = code,
-                    { fields::ELAPSED_MS } = milliseconds,
-                    "call failed"
-                );
-            }
-            Code::Unavailable | Code::DeadlineExceeded => {
-                tracing::warn!({ fields::CODE } = code, { fields::ELAPSED_MS } = milliseconds, "call failed");
-            }
-            _ => {
-                tracing::debug!({ fields::CODE } = code, { fields::ELAPSED_MS } = milliseconds, "call ended")
-            }
+        self.meters.in_flight().decrement(1.0);
+        self.meters.seconds().record(elapsed);
+        self.meters.handled(self.code).increment(1);
+        let failed = !matches!(self.code, Code::Ok);
+        // To enter a span costs more than all of the rest, and calls that end well are rarely written down.
+        if failed || tracing::enabled!(tracing::Level::DEBUG) {
+            self.span.in_scope(|| write_down(self.code, elapsed));
         }
+    }
+}
+
+fn write_down(code: Code, elapsed: Duration) {
+    let milliseconds = elapsed.as_secs_f64() * 1000.0;
+    let name = code_name(code);
+    match code {
+        Code::Internal | Code::Unknown | Code::DataLoss => {
+            tracing::error!({ fields::CODE } = name, { fields::ELAPSED_MS } = milliseconds, "call failed");
+        }
+        Code::Unavailable | Code::DeadlineExceeded => {
+            tracing::warn!({ fields::CODE } = name, { fields::ELAPSED_MS } = milliseconds, "call failed");
+        }
+        _ => tracing::debug!({ fields::CODE } = name, { fields::ELAPSED_MS } = milliseconds, "call ended"),
     }
 }
 

@@ -16,18 +16,17 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::body::Body;
-use tonic::service::Routes;
 use tower::Service;
 use tracing::Instrument;
 
 use super::ServerOptions;
 use super::body::{CallBody, code_of};
-use super::call::{Call, Labels};
-use crate::auth::{Role, RoleTable, Tokens};
+use super::call::{Call, Meters};
+use crate::auth::{Caller, Role, RoleTable, Tokens};
 use crate::metrics::names;
 use crate::request::{CORRELATION_HEADER, RequestContext, client_timeout, correlation_id, incoming_trace};
-use crate::status;
-use crate::{fields, telemetry};
+use crate::traceparent::TraceParent;
+use crate::{fields, status, telemetry};
 
 pub(super) const HEALTH: &str = "grpc.health.v1.Health";
 
@@ -39,6 +38,11 @@ const OWN_METHODS: [(&str, &str, Admission); 4] = [
     ("grpc.reflection.v1alpha.ServerReflection", "ServerReflectionInfo", Admission::Stream),
 ];
 
+/// What a generated server answers with.
+pub(super) type Answer = BoxFuture<'static, Result<Response<Body>, Infallible>>;
+/// A generated server.
+pub(super) type Handler = Arc<dyn Fn(Request<Body>) -> Answer + Send + Sync>;
+
 /// Against which limit a call counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Admission {
@@ -48,21 +52,14 @@ enum Admission {
     Stream,
 }
 
-#[derive(Debug)]
 struct Method {
     path: Arc<str>,
-    labels: Labels,
+    handler: Handler,
+    meters: Arc<Meters>,
     role: Role,
     admission: Admission,
     /// The client may send for as long as it likes.
     client_streaming: bool,
-}
-
-impl Method {
-    fn new(service: &str, method: &str, role: Role, admission: Admission, client_streaming: bool) -> Self {
-        let path = format!("/{service}/{method}").into();
-        Self { path, labels: Labels::new(service, method), role, admission, client_streaming }
-    }
 }
 
 struct Shared {
@@ -78,42 +75,49 @@ struct Shared {
 #[derive(Clone)]
 pub struct GrpcService {
     shared: Arc<Shared>,
-    routes: Routes,
 }
 
 impl GrpcService {
     pub(super) fn new(
-        routes: Routes,
+        handlers: &[(&'static str, Handler)],
         roles: RoleTable,
         tokens: Tokens,
         options: ServerOptions,
         stop: CancellationToken,
     ) -> Self {
-        let of_services = roles.iter().map(|(_, entry)| {
-            let admission = if entry.server_streaming { Admission::Stream } else { Admission::Call };
-            Method::new(&entry.service, &entry.method, entry.role, admission, entry.client_streaming)
-        });
-        let own = OWN_METHODS.iter().map(|(service, method, admission)| {
-            Method::new(service, method, Role::Public, *admission, *admission == Admission::Stream)
-        });
-        let methods = of_services.chain(own).map(|method| (Arc::clone(&method.path), method)).collect();
+        let mut methods = HashMap::new();
+        for (service, handler) in handlers {
+            let mut add = |method: &str, role, admission, client_streaming| {
+                let path: Arc<str> = format!("/{service}/{method}").into();
+                let (handler, meters) = (Arc::clone(handler), Arc::new(Meters::new(service, method)));
+                let key = Arc::clone(&path);
+                methods.insert(key, Method { path, handler, meters, role, admission, client_streaming });
+            };
+            for (_, entry) in roles.iter().filter(|(_, entry)| entry.service == *service) {
+                let admission = if entry.server_streaming { Admission::Stream } else { Admission::Call };
+                add(&entry.method, entry.role, admission, entry.client_streaming);
+            }
+            for (_, method, admission) in OWN_METHODS.iter().filter(|(own, _, _)| own == service) {
+                add(method, Role::Public, *admission, *admission == Admission::Stream);
+            }
+        }
         let (calls, streams) = (Semaphore::new(options.max_calls), Semaphore::new(options.max_streams));
         let (calls, streams) = (Arc::new(calls), Arc::new(streams));
-        Self { shared: Arc::new(Shared { methods, tokens, options, calls, streams, stop }), routes }
+        Self { shared: Arc::new(Shared { methods, tokens, options, calls, streams, stop }) }
     }
 
-    async fn answer(mut self, mut request: Request<Body>, arrived: Instant) -> Response<Body> {
-        let shared = Arc::clone(&self.shared);
+    async fn answer(shared: Arc<Shared>, mut request: Request<Body>, arrived: Instant) -> Response<Body> {
         let Some(method) = shared.methods.get(request.uri().path()) else {
             // Not counted: the path is whatever a stranger sent.
             return status::unknown_method().into_http();
         };
         let correlation_id = correlation_id(request.headers());
-        let (span, traceparent) = open_span(method, &correlation_id, incoming_trace(request.headers()));
-        let mut call = Call::begin(method.labels.clone(), span.clone());
+        let caller = shared.tokens.authorize(method.role, request.headers());
+        let trace = incoming_trace(request.headers());
+        let (span, traceparent) = open_span(method, &correlation_id, caller.as_ref().ok(), trace);
+        let mut call = Call::begin(Arc::clone(&method.meters), span.clone());
         let answer = async {
-            let caller = shared.tokens.authorize(method.role, request.headers())?;
-            span.record(fields::ACTOR, tracing::field::display(&caller));
+            let caller = caller?;
             let permit = shared.admit(method.admission)?;
             let (answer_by, deadline) = shared.deadlines(method, request.headers(), arrived);
             request.extensions_mut().insert(RequestContext {
@@ -123,12 +127,12 @@ impl GrpcService {
                 traceparent,
                 correlation_id: Arc::clone(&correlation_id),
             });
-            let response = run(&mut self.routes, request, answer_by).await?;
+            let response = run(&method.handler, request, answer_by).await?;
             // A stream keeps its permit to its end; other answers are made by now, and a client that is slow
             // to read them shall not keep others out.
             Ok::<_, Status>((response, permit.filter(|_| method.admission == Admission::Stream)))
         };
-        let answer = answer.instrument(span.clone()).await;
+        let answer = answer.instrument(span).await;
         let (mut response, permit) = answer.unwrap_or_else(|status| (status.into_http(), None));
         if let Ok(id) = HeaderValue::from_str(&correlation_id) {
             response.headers_mut().insert(CORRELATION_HEADER, id);
@@ -137,7 +141,9 @@ impl GrpcService {
             call.end(code);
             return response;
         }
-        let stop = shared.stop.clone().cancelled_owned().boxed();
+        // What is no stream is encoded by now, and has nothing to wait for.
+        let streams = method.admission == Admission::Stream;
+        let stop = streams.then(|| shared.stop.clone().cancelled_owned().boxed());
         response.map(|inner| Body::new(CallBody { inner, call, permit, stop, ended: false }))
     }
 }
@@ -154,7 +160,7 @@ impl Service<Request<Body>> for GrpcService {
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         // Taken here and not in the future, so that our deadline is not later than tonic's own.
         let arrived = Instant::now();
-        self.clone().answer(request, arrived).map(Ok).boxed()
+        Self::answer(Arc::clone(&self.shared), request, arrived).map(Ok).boxed()
     }
 }
 
@@ -188,23 +194,29 @@ impl Shared {
     }
 }
 
+/// The span of a call. What is known before is given at once: a field that is filled in later is formatted anew.
 fn open_span(
     method: &Method,
     correlation_id: &str,
-    incoming: Option<crate::TraceParent>,
-) -> (tracing::Span, crate::TraceParent) {
-    use tracing::field::Empty;
+    caller: Option<&Caller>,
+    incoming: Option<TraceParent>,
+) -> (tracing::Span, TraceParent) {
+    use tracing::field::{Empty, display};
+    let known = telemetry::local_trace(incoming);
     let span = tracing::info_span!(
         "call",
         { telemetry::SPAN_NAME } = Empty,
         { fields::METHOD } = &*method.path,
         { fields::CORRELATION_ID } = correlation_id,
-        { fields::TRACE_ID } = Empty,
-        { fields::ACTOR } = Empty
+        { fields::TRACE_ID } = known.map(|trace| display(trace.shown_trace_id())),
+        { fields::ACTOR } = caller.map(display)
     );
-    telemetry::name_exported_span(&span, &method.path);
-    let traceparent = telemetry::continue_trace(&span, incoming);
-    span.record(fields::TRACE_ID, tracing::field::display(format_args!("{:032x}", traceparent.trace_id())));
+    let traceparent = known.unwrap_or_else(|| {
+        telemetry::name_exported_span(&span, &method.path);
+        let traceparent = telemetry::continue_trace(&span, incoming);
+        span.record(fields::TRACE_ID, display(traceparent.shown_trace_id()));
+        traceparent
+    });
     (span, traceparent)
 }
 
@@ -217,11 +229,11 @@ fn readable(response: Response<Body>) -> Result<Response<Body>, Status> {
 }
 
 async fn run(
-    routes: &mut Routes,
+    handler: &Handler,
     request: Request<Body>,
     deadline: Option<Instant>,
 ) -> Result<Response<Body>, Status> {
-    let handler = AssertUnwindSafe(routes.call(request)).catch_unwind();
+    let handler = AssertUnwindSafe(handler(request)).catch_unwind();
     let finished = match deadline {
         Some(deadline) => {
             tokio::time::timeout_at(deadline, handler).await.map_err(|_| status::deadline_exceeded())?

@@ -2,17 +2,21 @@
 //! `Routes` of a service in this process, which then answers without HTTP/2 and without a socket, or a tonic
 //! `Channel` to another process. It retries nothing: only the caller knows what may be repeated.
 
+mod frame;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http::uri::PathAndQuery;
 use prost::Message;
 use prost_reflect::{DynamicMessage, MessageDescriptor};
 use tonic::body::Body;
 use tonic::client::Grpc;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
 use tower::util::BoxCloneSyncService;
 use tower::{BoxError, Service, ServiceExt};
@@ -46,14 +50,20 @@ impl Backend {
         Self(BoxCloneSyncService::new(service))
     }
 
-    /// One request, one answer.
+    /// One request, one answer, whose message is left as it came: most of it goes straight into JSON.
+    ///
+    /// This is what tonic's client does for a call without streams, less what a stream needs.
     pub(crate) async fn unary(
         &self,
         path: PathAndQuery,
-        output: &MessageDescriptor,
-        request: Request<DynamicMessage>,
-    ) -> Result<Response<DynamicMessage>, Status> {
-        self.ready().await?.unary(request, path, DynamicCodec(output.clone())).await
+        metadata: MetadataMap,
+        message: &DynamicMessage,
+    ) -> Result<(HeaderMap, Bytes), Status> {
+        let mut service = self.0.clone();
+        let service = service.ready().await.map_err(unreachable)?;
+        let answer =
+            service.call(frame::request(path, metadata, message)).await.map_err(Status::from_error)?;
+        frame::answer(answer).await
     }
 
     /// One request, a stream of answers.
@@ -146,9 +156,9 @@ mod tests {
         });
         let pool = prost_reflect::DescriptorPool::global();
         let empty = pool.get_message_by_name("google.protobuf.Empty").unwrap();
-        let request = Request::new(DynamicMessage::new(empty.clone()));
-        let path = PathAndQuery::from_static("/a.B/C");
-        let status = Backend::new(refused).unary(path, &empty, request).await.unwrap_err();
+        let (message, path) = (DynamicMessage::new(empty), PathAndQuery::from_static("/a.B/C"));
+        let call = Backend::new(refused).unary(path, MetadataMap::new(), &message).await;
+        let status = call.unwrap_err();
         let problem = crate::problem::Problem::from_status(&status).to_json();
         assert!(!problem.contains("10.0.0.7"), "{problem}");
     }

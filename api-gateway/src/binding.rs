@@ -14,6 +14,7 @@ use prost_reflect::{
 use crate::GatewayError;
 use crate::json;
 use crate::template::Template;
+use crate::wire::{Plans, Transcoder};
 
 const HTTP_OPTION: &str = "google.api.http";
 const ROLE_OPTION: &str = "shop.options.v1.role";
@@ -51,6 +52,8 @@ pub struct Binding {
     pub variables: Vec<FieldPath>,
     pub input: MessageDescriptor,
     pub output: MessageDescriptor,
+    /// Writes answers that are no streams.
+    pub transcoder: Transcoder,
     pub body: BodyRule,
     pub response_body: Option<FieldDescriptor>,
     pub role: Role,
@@ -91,6 +94,8 @@ impl Binding {
 pub fn bindings(pool: &DescriptorPool) -> Result<Vec<Binding>, GatewayError> {
     let Some(http) = pool.get_extension_by_name(HTTP_OPTION) else { return Err(GatewayError::NoAnnotations) };
     let role = pool.get_extension_by_name(ROLE_OPTION);
+    let all = pool.services().flat_map(|service| service.methods().collect::<Vec<_>>());
+    let plans = Plans::of(all.map(|rpc| rpc.output()));
     let mut bindings = Vec::new();
     for rpc in pool.services().flat_map(|service| service.methods().collect::<Vec<_>>()) {
         let options = rpc.options();
@@ -105,9 +110,9 @@ pub fn bindings(pool: &DescriptorPool) -> Result<Vec<Binding>, GatewayError> {
         let role = role.ok_or_else(|| invalid(format!("it names no role with ({ROLE_OPTION})")))?;
         let extension = options.get_extension(&http);
         let rule = extension.as_message().ok_or_else(|| invalid("the option is no message".to_owned()))?;
-        bindings.push(binding(&rpc, rule, role).map_err(invalid)?);
+        bindings.push(binding(&rpc, rule, role, &plans).map_err(invalid)?);
         for additional in messages(rule, "additional_bindings") {
-            bindings.push(binding(&rpc, &additional, role).map_err(invalid)?);
+            bindings.push(binding(&rpc, &additional, role, &plans).map_err(invalid)?);
         }
     }
     Ok(bindings)
@@ -125,7 +130,12 @@ fn role_of(options: &DynamicMessage, role: &ExtensionDescriptor) -> Option<Role>
     }
 }
 
-fn binding(rpc: &MethodDescriptor, rule: &DynamicMessage, role: Role) -> Result<Binding, String> {
+fn binding(
+    rpc: &MethodDescriptor,
+    rule: &DynamicMessage,
+    role: Role,
+    plans: &Arc<Plans>,
+) -> Result<Binding, String> {
     let (method, label) = pattern(rule)?;
     let template = Template::parse(&label).map_err(|error| format!("{label}: {error}"))?;
     let (input, output) = (rpc.input(), rpc.output());
@@ -166,6 +176,7 @@ fn binding(rpc: &MethodDescriptor, rule: &DynamicMessage, role: Role) -> Result<
         position: single_string(&output, "position"),
         event_id: stream.then(|| first_field(&output, &["cursor", "event_id"])).flatten(),
         event_kind,
+        transcoder: Transcoder::new(plans, output.clone()).ok_or("no plan for its answer")?,
         input,
         output,
         body,

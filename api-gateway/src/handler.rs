@@ -2,13 +2,18 @@
 //! knows of an RPC stands in its binding; nothing is looked up in descriptors while a request waits.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use http::header::{
     ACCEPT, ALLOW, AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, ETAG,
     IF_NONE_MATCH,
@@ -17,19 +22,21 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use http_body::Body as _;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use prost_reflect::DynamicMessage;
+use prost_reflect::{DynamicMessage, FieldDescriptor};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::metadata::MetadataMap;
+use tower::{Service, ServiceExt};
 
 use crate::binding::{Binding, BodyRule};
-use crate::layers::{RequestId, RouteLabel, X_REQUEST_ID, names};
+use crate::layers::{self, RequestId, RouteMeters, X_REQUEST_ID, names};
 use crate::problem::{DEFAULT_RETRY_AFTER, Problem};
 use crate::request::without_quotes;
 use crate::template::{Found, RouteTree};
-use crate::{Backend, GatewayError, Options, json, request, sse};
+use crate::wire::text_at;
+use crate::{Backend, GatewayError, Options, request, sse};
 
 /// The position that an answer reached.
 pub const X_POSITION: HeaderName = HeaderName::from_static("x-position");
@@ -39,11 +46,12 @@ pub const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotenc
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
-/// A binding and who answers for it.
+/// A binding, who answers for it, and what its answers are counted with.
 #[derive(Debug)]
 pub struct Route {
     pub binding: Arc<Binding>,
     backend: Backend,
+    meters: Arc<RouteMeters>,
 }
 
 /// The state that all requests share.
@@ -74,12 +82,17 @@ pub fn routes(
         };
         let (method, template) = (binding.method.clone(), binding.template.clone());
         let route = format!("{method} {}", binding.label);
-        tree.insert(method, &template, Route { binding: Arc::new(binding), backend: backend.clone() })
-            .map_err(|other: &Route| GatewayError::RouteCollision {
-                first: other.binding.rpc.full_name().to_owned(),
-                second: rpc,
-                route,
-            })?;
+        let meters = Arc::new(RouteMeters::new(Arc::clone(&binding.label)));
+        tree.insert(
+            method,
+            &template,
+            Route { binding: Arc::new(binding), backend: backend.clone(), meters },
+        )
+        .map_err(|other: &Route| GatewayError::RouteCollision {
+            first: other.binding.rpc.full_name().to_owned(),
+            second: rpc,
+            route,
+        })?;
     }
     Ok(tree)
 }
@@ -98,36 +111,78 @@ impl Rest {
     }
 }
 
-/// Answers whatever is not one of the gateway's own pages.
-pub async fn serve(State(rest): State<Arc<Rest>>, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
-    let request_id = parts.extensions.get::<RequestId>().map(|id| Arc::clone(&id.0)).unwrap_or_default();
-    let head = parts.method == Method::HEAD;
-    let method = if head { &Method::GET } else { &parts.method };
-    let (label, answer) = match rest.tree.find(method, parts.uri.path()) {
-        Found::Route(route) if head && route.binding.is_stream() => {
-            (Some(&route.binding.label), Err(wrong_method(&[&Method::GET])))
-        }
-        Found::Route(route) => {
-            (Some(&route.binding.label), rest.answer(route, &parts, body, &request_id).await)
-        }
-        Found::WrongMethod(methods) => (None, Err(wrong_method(&methods))),
-        Found::Nothing => (None, Err(Problem::new(StatusCode::NOT_FOUND, "there is no such route"))),
-    };
-    let mut response = answer.unwrap_or_else(|problem| problem.instance(&request_id).into_response());
-    if let Some(label) = label {
-        response.extensions_mut().insert(RouteLabel(Arc::clone(label)));
+/// All that the gateway answers: the routes of the tree, and its own pages.
+#[derive(Debug, Clone)]
+pub struct Front {
+    rest: Arc<Rest>,
+    pages: axum::Router,
+}
+
+impl Front {
+    pub fn new(rest: Rest, pages: axum::Router) -> Self {
+        let pages = pages
+            .method_not_allowed_fallback(page_with_wrong_method)
+            .fallback(nowhere)
+            .layer(axum::middleware::from_fn(layers::name_page));
+        Self { rest: Arc::new(rest), pages }
     }
-    if head {
-        *response.body_mut() = Body::empty();
+
+    async fn answer(self, request: Request) -> Response {
+        let Self { rest, pages } = self;
+        let head = request.method() == Method::HEAD;
+        let method = if head { &Method::GET } else { request.method() };
+        let (meters, answer, request_id) = match rest.tree.find(method, request.uri().path()) {
+            Found::Nothing => return pages.oneshot(request).await.unwrap_or_else(|never| match never {}),
+            Found::WrongMethod(methods) => (None, Err(wrong_method(&methods)), id_of(&request)),
+            Found::Route(route) => {
+                let request_id = id_of(&request);
+                let answer = if head && route.binding.is_stream() {
+                    Err(wrong_method(&[&Method::GET]))
+                } else {
+                    let (parts, body) = request.into_parts();
+                    rest.answer(route, &parts, body, &request_id).await
+                };
+                (Some(&route.meters), answer, request_id)
+            }
+        };
+        let mut response = answer.unwrap_or_else(|problem| problem.instance(&request_id).into_response());
+        if let Some(meters) = meters {
+            response.extensions_mut().insert(Arc::clone(meters));
+        }
+        if head {
+            *response.body_mut() = Body::empty();
+        }
+        response
     }
-    response
+}
+
+impl Service<Request> for Front {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response, Infallible>>;
+
+    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let answer = AssertUnwindSafe(self.clone().answer(request)).catch_unwind();
+        Box::pin(answer.map(|answer| Ok(answer.unwrap_or_else(layers::panicked))))
+    }
+}
+
+fn id_of(request: &Request) -> Arc<str> {
+    request.extensions().get::<RequestId>().map(|id| Arc::clone(&id.0)).unwrap_or_default()
+}
+
+async fn nowhere(request: Request) -> Response {
+    let problem = Problem::new(StatusCode::NOT_FOUND, "there is no such route");
+    problem.instance(&id_of(&request)).into_response()
 }
 
 /// Answers for a page of the gateway's own that was asked for with another method than GET.
-pub async fn page_with_wrong_method(request: Request) -> Response {
-    let id = request.extensions().get::<RequestId>().map(|id| Arc::clone(&id.0)).unwrap_or_default();
-    wrong_method(&[&Method::GET]).instance(&id).into_response()
+async fn page_with_wrong_method(request: Request) -> Response {
+    wrong_method(&[&Method::GET]).instance(&id_of(&request)).into_response()
 }
 
 fn wrong_method(methods: &[&Method]) -> Problem {
@@ -230,9 +285,10 @@ impl Rest {
         let binding = &route.binding;
         let mut call = tonic::Request::from_parts(metadata(&parts.headers), http::Extensions::new(), message);
         call.set_timeout(deadline.saturating_duration_since(Instant::now()));
-        let call = route.backend.unary(binding.grpc_path.clone(), &binding.output, call);
+        let (metadata, _, message) = call.into_parts();
+        let call = route.backend.unary(binding.grpc_path.clone(), metadata, &message);
         let answer = timeout_at(deadline, call).await.map_err(|_| too_late())?;
-        let (metadata, message, _) = answer.map_err(|status| refusal(&status))?.into_parts();
+        let (metadata, message) = answer.map_err(|status| refusal(&status))?;
         respond(binding, &parts.headers, &metadata, &message)
     }
 }
@@ -261,8 +317,8 @@ fn metadata(headers: &HeaderMap) -> MetadataMap {
 fn respond(
     binding: &Binding,
     request: &HeaderMap,
-    metadata: &MetadataMap,
-    message: &DynamicMessage,
+    metadata: &HeaderMap,
+    message: &[u8],
 ) -> Result<Response, Problem> {
     let etag = entity_tag(binding, message);
     let unchanged = binding.method.is_safe()
@@ -272,7 +328,9 @@ fn respond(
     let mut response = if unchanged {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
-        let body = json::encode(message, binding.response_body.as_ref())
+        let body = binding
+            .transcoder
+            .json(message, binding.response_body.as_ref())
             .map_err(|_| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the answer has no JSON form"))?;
         ([(CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response()
     };
@@ -283,10 +341,9 @@ fn respond(
     if let Some(etag) = etag {
         headers.insert(ETAG, etag);
     }
-    let answered = metadata.as_ref();
     let written =
-        || json::plain_text(message, binding.position.as_ref()?).and_then(|text| text.try_into().ok());
-    if let Some(position) = answered.get(&X_POSITION).cloned().or_else(written) {
+        || text_at(message, &[binding.position.as_ref()?.number()]).and_then(|text| text.try_into().ok());
+    if let Some(position) = metadata.get(&X_POSITION).cloned().or_else(written) {
         headers.insert(X_POSITION, position);
     }
     if is_replayed(metadata) {
@@ -298,27 +355,21 @@ fn respond(
 /// What a service refused, marked if it is the stored answer to an earlier request.
 fn refusal(status: &Status) -> Problem {
     let problem = Problem::from_status(status);
-    match is_replayed(status.metadata()) {
+    match is_replayed(status.metadata().as_ref()) {
         true => problem.header(IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true")),
         false => problem,
     }
 }
 
-fn is_replayed(answered: &MetadataMap) -> bool {
-    answered.as_ref().get(&IDEMPOTENCY_REPLAYED).is_some_and(|replayed| replayed == "true")
+fn is_replayed(answered: &HeaderMap) -> bool {
+    answered.get(&IDEMPOTENCY_REPLAYED).is_some_and(|replayed| replayed == "true")
 }
 
 /// The tag of the field `etag`, which may have the quotes of the header or not.
-fn entity_tag(binding: &Binding, message: &DynamicMessage) -> Option<HeaderValue> {
-    let (last, outer) = binding.etag.as_ref()?.split_last()?;
-    let tag = match outer {
-        [] => json::plain_text(message, last),
-        [resource, ..] if message.has_field(resource) => {
-            json::plain_text(message.get_field(resource).as_message()?, last)
-        }
-        _ => None,
-    }?;
-    let bare = without_quotes(&tag);
+fn entity_tag(binding: &Binding, message: &[u8]) -> Option<HeaderValue> {
+    let path: Vec<u32> = binding.etag.as_ref()?.iter().map(FieldDescriptor::number).collect();
+    let tag = text_at(message, &path)?;
+    let bare = without_quotes(tag);
     let allowed = |byte: u8| byte == b'!' || (b'#'..=b'~').contains(&byte);
     HeaderValue::try_from(format!("\"{bare}\"")).ok().filter(|_| bare.bytes().all(allowed))
 }

@@ -86,12 +86,20 @@ pub fn encode(
     field: Option<&FieldDescriptor>,
 ) -> Result<Vec<u8>, serde_json::Error> {
     let Some(field) = field else {
-        let mut serializer = serde_json::Serializer::new(Vec::with_capacity(512));
-        message.serialize_with_options(&mut serializer, &WRITE)?;
-        return Ok(serializer.into_inner());
+        let mut out = Vec::with_capacity(512);
+        write(message, &mut out)?;
+        return Ok(out);
     };
     let mut whole = message.serialize_with_options(serde_json::value::Serializer, &WRITE)?;
     serde_json::to_vec(&whole.get_mut(field.json_name()).map(serde_json::Value::take).unwrap_or_default())
+}
+
+/// Appends a message to what is written already.
+///
+/// # Errors
+/// As of [`encode`].
+pub fn write(message: &DynamicMessage, out: &mut Vec<u8>) -> Result<(), serde_json::Error> {
+    message.serialize_with_options(&mut serde_json::Serializer::new(out), &WRITE)
 }
 
 fn checked(body: &[u8]) -> Result<&str, Violation> {

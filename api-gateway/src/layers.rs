@@ -4,27 +4,29 @@
 //! document that names the limit.
 
 use std::any::Any;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::convert::Infallible;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use axum::extract::{MatchedPath, Request};
-use axum::middleware::{Next, from_fn};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use futures::future::BoxFuture;
 use http::header::{
-    AUTHORIZATION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, COOKIE, ETAG, IF_MATCH, IF_NONE_MATCH,
+    AUTHORIZATION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, COOKIE, ETAG, Entry, IF_MATCH, IF_NONE_MATCH,
     REFERRER_POLICY, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
-use tower_http::catch_panic::CatchPanicLayer;
+use metrics::{Counter, Histogram, SharedString};
+use tower::util::option_layer;
+use tower::{Layer, Service};
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
 use tower_http::cors::CorsLayer;
-use tower_http::sensitive_headers::SetSensitiveRequestHeadersLayer;
-use tower_http::set_header::SetResponseHeaderLayer;
-use tracing::Instrument;
 use uuid::Uuid;
 
-use crate::handler::{IDEMPOTENCY_REPLAYED, TRACEPARENT, X_POSITION};
+use crate::handler::{Front, IDEMPOTENCY_REPLAYED, TRACEPARENT, X_POSITION};
 use crate::problem::Problem;
 use crate::request::{IDEMPOTENCY_KEY, LAST_EVENT_ID, X_MIN_POSITION};
 use crate::{GatewayError, Options};
@@ -48,8 +50,15 @@ pub const COMPRESS_ABOVE: u64 = 1024;
 /// How long a browser may keep the answer to a CORS preflight.
 pub const CORS_MAX_AGE: Duration = Duration::from_secs(3600);
 
-/// Pages may load nothing and be framed by nobody, unless they say otherwise themselves.
-const CONTENT_POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
+const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
+/// What every answer says to browsers unless it says otherwise itself: a page may load nothing and be framed by nobody.
+const SECURITY: [(HeaderName, HeaderValue); 5] = [
+    (CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'")),
+    (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    (X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
+    (REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+    (RESOURCE_POLICY, HeaderValue::from_static("same-origin")),
+];
 /// Route label of paths that are no route.
 const NO_ROUTE: &str = "none";
 
@@ -57,32 +66,59 @@ const NO_ROUTE: &str = "none";
 #[derive(Debug, Clone)]
 pub struct RequestId(pub Arc<str>);
 
-/// The template of the route that answered.
-#[derive(Debug, Clone)]
-pub struct RouteLabel(pub Arc<str>);
+/// The template of the route that answered, and what its good answers are counted with: looked up once, since a
+/// look-up builds a key of owned labels.
+pub struct RouteMeters {
+    label: Arc<str>,
+    ok: OnceLock<(&'static str, Counter, Histogram)>,
+}
 
-/// Puts the layers around the router, the last one outermost.
+impl std::fmt::Debug for RouteMeters {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.label)
+    }
+}
+
+impl RouteMeters {
+    pub fn new(label: Arc<str>) -> Self {
+        Self { label, ok: OnceLock::new() }
+    }
+
+    fn record(&self, method: &'static str, status: StatusCode, elapsed: Duration) {
+        let look_up = || {
+            let labels = [
+                ("http_route", SharedString::from(Arc::clone(&self.label))),
+                ("http_method", method.into()),
+                ("http_status", status.as_str().to_owned().into()),
+            ];
+            (
+                method,
+                metrics::counter!(names::HTTP_HANDLED, &labels),
+                metrics::histogram!(names::HTTP_SECONDS, &labels),
+            )
+        };
+        let count = |(_, handled, seconds): &(&'static str, Counter, Histogram)| {
+            handled.increment(1);
+            seconds.record(elapsed.as_secs_f64());
+        };
+        // One route has one method, and HEAD beside its GET.
+        match status {
+            StatusCode::OK if method != "HEAD" => count(self.ok.get_or_init(look_up)),
+            _ => count(&look_up()),
+        }
+    }
+}
+
+/// Puts the layers around the routes. They are one service of one type: as layers of axum's router each of them
+/// would be boxed, and copied with all that is inside it for every request.
 ///
 /// # Errors
 /// When a CORS origin is not one.
-pub fn wrap(router: axum::Router, options: &Options) -> Result<axum::Router, GatewayError> {
-    let fixed = |name, value| SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value));
-    let same_origin = HeaderName::from_static("cross-origin-resource-policy");
-    let router = router
-        .layer(CatchPanicLayer::custom(panicked))
-        .layer(CompressionLayer::new().gzip(true).compress_when(compressible()));
-    let router = match cors(&options.cors_origins)? {
-        Some(cors) => router.layer(cors),
-        None => router,
-    };
-    Ok(router
-        .layer(fixed(CONTENT_SECURITY_POLICY, CONTENT_POLICY))
-        .layer(fixed(X_CONTENT_TYPE_OPTIONS, "nosniff"))
-        .layer(fixed(X_FRAME_OPTIONS, "DENY"))
-        .layer(fixed(REFERRER_POLICY, "no-referrer"))
-        .layer(fixed(same_origin, "same-origin"))
-        .layer(from_fn(observe))
-        .layer(SetSensitiveRequestHeadersLayer::new([AUTHORIZATION, COOKIE])))
+pub fn wrap(front: Front, options: &Options) -> Result<axum::Router, GatewayError> {
+    let cors = option_layer(cors(&options.cors_origins)?);
+    let compression = CompressionLayer::new().gzip(true).compress_when(compressible());
+    let observed = Observed(compression.layer(cors.layer(front)));
+    Ok(axum::Router::new().fallback_service(observed))
 }
 
 /// A compressed answer is another representation and would need another strong entity tag, so answers with
@@ -128,45 +164,98 @@ fn parse_origin(origin: &str) -> Result<HeaderValue, GatewayError> {
     HeaderValue::try_from(origin).map_err(|_| refused())
 }
 
-fn panicked(_panic: Box<dyn Any + Send>) -> Response {
+pub fn panicked(_panic: Box<dyn Any + Send>) -> Response {
     tracing::error!("a request handler panicked");
     Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "an internal error; the request id finds it in the logs")
         .into_response()
 }
 
 /// Gives the request its ids, and tells the log and the metrics how it went.
-async fn observe(mut request: Request, next: Next) -> Response {
-    let begun = Instant::now();
-    let id = request_id(request.headers());
-    let id_value = HeaderValue::try_from(&*id).expect("request ids are checked to be plain ASCII");
-    request.headers_mut().insert(X_REQUEST_ID, id_value.clone());
-    request.extensions_mut().insert(RequestId(Arc::clone(&id)));
-    let trace = request.headers_mut().entry(TRACEPARENT).or_insert_with(new_trace).clone();
-    let method = known_method(request.method());
-    let page = request.extensions().get::<MatchedPath>().map(|path| Arc::from(path.as_str()));
-    let span = tracing::info_span!("http", request_id = %id, trace_id = trace_id(&trace));
+#[derive(Debug, Clone)]
+struct Observed<S>(S);
 
-    let mut response = next.run(request).instrument(span.clone()).await;
+impl<S, B> Service<Request> for Observed<S>
+where
+    S: Service<Request, Response = http::Response<B>, Error = Infallible>,
+    S::Future: Send + 'static,
+{
+    type Response = http::Response<B>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
 
-    response.headers_mut().insert(X_REQUEST_ID, id_value);
-    let matched = response.extensions_mut().remove::<RouteLabel>().map(|label| label.0);
-    let route = matched.or(page).unwrap_or_else(|| Arc::from(NO_ROUTE));
-    let (status, elapsed) = (response.status(), begun.elapsed());
-    let labels = [
-        ("http_route", metrics::SharedString::from(Arc::clone(&route))),
-        ("http_method", method.into()),
-        ("http_status", status.as_str().to_owned().into()),
-    ];
-    metrics::counter!(names::HTTP_HANDLED, &labels).increment(1);
-    metrics::histogram!(names::HTTP_SECONDS, &labels).record(elapsed.as_secs_f64());
-    let (status, elapsed_ms) = (status.as_u16(), elapsed.as_secs_f64() * 1000.0);
-    span.in_scope(|| {
-        if status >= 500 {
-            tracing::warn!(http_method = method, http_route = %route, http_status = status, elapsed_ms, "answered");
-        } else {
-            tracing::info!(http_method = method, http_route = %route, http_status = status, elapsed_ms, "answered");
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.0.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request) -> Self::Future {
+        let observation = Observation::begin(&mut request);
+        let answer = self.0.call(request);
+        Box::pin(async move {
+            let Ok(mut response) = answer.await;
+            observation.end(&mut response);
+            Ok(response)
+        })
+    }
+}
+
+/// One request from its arrival to the head of its answer.
+struct Observation {
+    begun: Instant,
+    id: HeaderValue,
+    trace: HeaderValue,
+    method: &'static str,
+}
+
+impl Observation {
+    fn begin(request: &mut Request) -> Self {
+        let begun = Instant::now();
+        let (method, headers) = (known_method(request.method()), request.headers_mut());
+        for name in [AUTHORIZATION, COOKIE] {
+            if let Entry::Occupied(mut credentials) = headers.entry(name) {
+                credentials.iter_mut().for_each(|value| value.set_sensitive(true));
+            }
         }
-    });
+        let text = request_id(headers);
+        let id = HeaderValue::try_from(&*text).expect("request ids are checked to be plain ASCII");
+        headers.insert(X_REQUEST_ID, id.clone());
+        let trace = headers.entry(TRACEPARENT).or_insert_with(new_trace).clone();
+        request.extensions_mut().insert(RequestId(text));
+        Self { begun, id, trace, method }
+    }
+
+    fn end<B>(self, response: &mut http::Response<B>) {
+        let Self { begun, id, trace, method } = self;
+        let meters = response.extensions_mut().remove::<Arc<RouteMeters>>();
+        let meters = meters.unwrap_or_else(|| Arc::new(RouteMeters::new(NO_ROUTE.into())));
+        let (status, elapsed) = (response.status(), begun.elapsed());
+        meters.record(method, status, elapsed);
+        let (route, request_id) = (&meters.label, id.to_str().unwrap_or_default());
+        let (trace_id, elapsed_ms) = (trace_id(&trace), elapsed.as_secs_f64() * 1000.0);
+        let read = matches!(method, "GET" | "HEAD");
+        let http_status = status.as_u16();
+        // Good reads are told by the metrics: a line for each would cost as much as the read.
+        if status.is_server_error() {
+            tracing::warn!(request_id, trace_id, http_method = method, http_route = %route, http_status, elapsed_ms, "answered");
+        } else if read && !status.is_client_error() {
+            tracing::debug!(request_id, trace_id, http_method = method, http_route = %route, http_status, elapsed_ms, "answered");
+        } else {
+            tracing::info!(request_id, trace_id, http_method = method, http_route = %route, http_status, elapsed_ms, "answered");
+        }
+        let headers = response.headers_mut();
+        headers.insert(X_REQUEST_ID, id);
+        for (name, value) in SECURITY {
+            headers.entry(name).or_insert(value);
+        }
+    }
+}
+
+/// Tells which of the gateway's own pages answered.
+pub async fn name_page(request: Request, next: Next) -> Response {
+    let page = request.extensions().get::<MatchedPath>().map(|path| Arc::from(path.as_str()));
+    let mut response = next.run(request).await;
+    if let Some(page) = page {
+        response.extensions_mut().insert(Arc::new(RouteMeters::new(page)));
+    }
     response
 }
 
@@ -177,12 +266,22 @@ fn request_id(headers: &HeaderMap) -> Arc<str> {
         (1..=MAX_REQUEST_ID).contains(&id.len())
             && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte))
     };
-    given.filter(plain).map_or_else(|| Uuid::now_v7().to_string().into(), Arc::from)
+    given.filter(plain).map_or_else(new_id, Arc::from)
+}
+
+/// A UUIDv7, so that ids sort by time. Its chance comes from the thread's generator: the system's costs a system
+/// call, and an id for logs has nothing to hide.
+fn new_id() -> Arc<str> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let millis = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+    let id: Uuid = uuid::Builder::from_unix_timestamp_millis(millis, &rand::random()).into_uuid();
+    let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
+    Arc::from(&*id.hyphenated().encode_lower(&mut text))
 }
 
 /// A trace that begins with this request.
 fn new_trace() -> HeaderValue {
-    let (trace, span) = (Uuid::new_v4().as_u128(), Uuid::new_v4().as_u64_pair().0);
+    let (trace, span) = (rand::random::<u128>().max(1), rand::random::<u64>().max(1));
     HeaderValue::try_from(format!("00-{trace:032x}-{span:016x}-01"))
         .expect("hexadecimal digits are valid in a header")
 }

@@ -31,9 +31,9 @@ mod request;
 mod schema;
 mod sse;
 mod template;
+mod wire;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 use std::time::Duration;
 
 use prost_reflect::DescriptorPool;
@@ -156,13 +156,9 @@ impl Gateway {
         let bindings = binding::bindings(&pool)?;
         let document = openapi::document(&options, &pool, &bindings);
         let tree = handler::routes(bindings, &backends)?;
-        let rest = Arc::new(handler::Rest::new(&options, tree, lifecycle.shutdown));
-        let pages = lifecycle.probes.merge(docs::routes(&document)).with_state(());
-        let router = pages
-            .method_not_allowed_fallback(handler::page_with_wrong_method)
-            .fallback(handler::serve)
-            .with_state(rest);
-        layers::wrap(router, &options)
+        let rest = handler::Rest::new(&options, tree, lifecycle.shutdown);
+        let pages = lifecycle.probes.merge(docs::routes(&document));
+        layers::wrap(handler::Front::new(rest, pages), &options)
     }
 }
 

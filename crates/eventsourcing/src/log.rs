@@ -216,7 +216,11 @@ impl EventLog {
         stream: &StreamId,
         after: u64,
         limit: usize,
-    ) -> Result<Vec<RecordedEvent>, sqlx::Error> {
+    ) -> Result<Vec<Arc<RecordedEvent>>, sqlx::Error> {
+        let head = *self.inner.head.borrow();
+        if let Some(events) = self.inner.tail.read_stream(stream, after, limit, head) {
+            return Ok(events);
+        }
         let sql = format!("{SELECT_EVENTS} WHERE stream_id = $1 AND version > $2 ORDER BY version LIMIT $3");
         let rows = sqlx::query(AssertSqlSafe(sql))
             .bind(stream.as_str())
@@ -224,7 +228,7 @@ impl EventLog {
             .bind(limit as i64)
             .fetch_all(self.pool())
             .await?;
-        rows.into_iter().map(recorded_event).collect()
+        rows.into_iter().map(|row| recorded_event(row).map(Arc::new)).collect()
     }
 
     /// The highest position that this process knows of, and a way to wait for more.

@@ -56,7 +56,7 @@ impl Timeline {
             let events = log.read_stream(&self.stream, self.version, PAGE).await?;
             let count = events.len();
             for recorded in events {
-                entries.extend(self.take(recorded, personal_data).await?);
+                entries.extend(self.take(&recorded, personal_data).await?);
             }
             if count < PAGE {
                 return Ok(entries);
@@ -66,7 +66,7 @@ impl Timeline {
 
     async fn take(
         &mut self,
-        recorded: RecordedEvent,
+        recorded: &RecordedEvent,
         personal_data: &PersonalData,
     ) -> Result<Option<Entry>, StoreError> {
         let Some(event) = recorded.decode::<Order>()? else { return Ok(None) };
@@ -92,8 +92,14 @@ impl Timeline {
         let status = Status::of(&self.state.phase).ok_or_else(|| {
             StoreError::Fault(format!("stream {} does not begin with OrderPlaced", self.stream))
         })?;
-        let (version, event, at) = (recorded.version, recorded.event_type, recorded.recorded_at);
-        Ok(Some(Entry { version, event, at, actor: recorded.metadata.actor, status, reason }))
+        Ok(Some(Entry {
+            version: recorded.version,
+            event: recorded.event_type.clone(),
+            at: recorded.recorded_at,
+            actor: recorded.metadata.actor.clone(),
+            status,
+            reason,
+        }))
     }
 
     /// What the person wrote, as long as the person is not forgotten.

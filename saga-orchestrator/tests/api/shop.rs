@@ -107,7 +107,7 @@ impl Shop {
     /// The names of a saga's events, with their steps.
     pub async fn story(&self, saga_id: &str) -> Vec<String> {
         let events = self.log.read_stream(&StreamId::from_name(saga_id), 0, 1000).await.unwrap();
-        events.iter().map(name).collect()
+        events.iter().map(|event| name(event)).collect()
     }
 
     /// The requests that a saga sent, in order.

@@ -2,10 +2,11 @@
 //! ask the database for what it was just told. It is never the only source: what is not here is read from the
 //! log, and an event is here only after its commit was acknowledged.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::RecordedEvent;
+use crate::stream::StreamId;
 
 /// Events that are kept at most.
 const MAX_EVENTS: usize = 8192;
@@ -17,13 +18,15 @@ pub(super) struct Tail {
     kept: Mutex<Kept>,
 }
 
-/// All events of the log with positions above `after`, up to `up_to`.
+/// All events of the log with positions above `after`, up to `up_to`, and there is no hole among those.
 #[derive(Default)]
 struct Kept {
     after: i64,
     up_to: i64,
     events: VecDeque<Arc<RecordedEvent>>,
     bytes: usize,
+    /// Positions of each stream's events.
+    streams: HashMap<StreamId, VecDeque<i64>>,
 }
 
 impl Tail {
@@ -43,11 +46,14 @@ impl Tail {
         }
         kept.up_to = up_to;
         kept.bytes += appended.iter().map(|event| event.data.len()).sum::<usize>();
-        kept.events.extend(appended);
+        for event in appended {
+            kept.streams.entry(event.stream_id.clone()).or_default().push_back(event.position);
+            kept.events.push_back(event);
+        }
         while kept.events.len() > MAX_EVENTS || kept.bytes > MAX_BYTES {
-            let Some(oldest) = kept.events.pop_front() else { break };
-            kept.after = oldest.position;
-            kept.bytes -= oldest.data.len();
+            if !kept.drop_oldest() {
+                break;
+            }
         }
     }
 
@@ -57,8 +63,42 @@ impl Tail {
         if after < kept.after || after >= kept.up_to {
             return None;
         }
-        let from = kept.events.partition_point(|event| event.position <= after);
-        Some(kept.events.range(from..).take(limit).cloned().collect())
+        Some(kept.events.range((after - kept.after) as usize..).take(limit).cloned().collect())
+    }
+
+    /// Events of one stream after a version, or `None` when the log has to be asked: when the next one is not
+    /// here, or when the log is known to have come further, to `head`.
+    pub fn read_stream(
+        &self,
+        stream: &StreamId,
+        after: u64,
+        limit: usize,
+        head: i64,
+    ) -> Option<Vec<Arc<RecordedEvent>>> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if head > kept.up_to {
+            return None;
+        }
+        let positions = kept.streams.get(stream)?;
+        let events = positions.iter().map(|position| &kept.events[(position - kept.after - 1) as usize]);
+        let events: Vec<_> = events.filter(|event| event.version > after).take(limit).cloned().collect();
+        events.first().is_some_and(|first| first.version == after + 1).then_some(events)
+    }
+}
+
+impl Kept {
+    /// Whether there was any.
+    fn drop_oldest(&mut self) -> bool {
+        let Some(oldest) = self.events.pop_front() else { return false };
+        self.after = oldest.position;
+        self.bytes -= oldest.data.len();
+        if let Some(positions) = self.streams.get_mut(&oldest.stream_id) {
+            positions.pop_front();
+            if positions.is_empty() {
+                self.streams.remove(&oldest.stream_id);
+            }
+        }
+        true
     }
 }
 
@@ -69,7 +109,6 @@ mod tests {
 
     use super::*;
     use crate::command::Metadata;
-    use crate::stream::StreamId;
 
     fn events(positions: std::ops::RangeInclusive<i64>) -> Vec<Arc<RecordedEvent>> {
         let event = |position| RecordedEvent {
@@ -129,11 +168,31 @@ mod tests {
     }
 
     #[test]
+    fn a_stream_is_read_here_only_from_its_next_event_on_and_if_nothing_newer_is_known() {
+        let tail = Tail::default();
+        tail.push(events(5..=8));
+        let stream = StreamId::from_name("account-1");
+        let versions = |stream: &StreamId, after, limit, head| {
+            let events = tail.read_stream(stream, after, limit, head)?;
+            Some(events.iter().map(|event| event.version).collect::<Vec<_>>())
+        };
+        assert_eq!(versions(&stream, 5, 10, 8), Some(vec![6, 7, 8]));
+        assert_eq!(versions(&stream, 4, 2, 8), Some(vec![5, 6]));
+        assert_eq!(versions(&stream, 3, 10, 8), None, "version 4 is not here");
+        assert_eq!(versions(&stream, 8, 10, 8), None, "whether there is more, only the log knows");
+        assert_eq!(versions(&stream, 5, 10, 9), None, "another process has appended");
+        assert_eq!(versions(&StreamId::from_name("account-2"), 0, 10, 8), None);
+    }
+
+    #[test]
     fn the_oldest_leave_when_there_are_too_many() {
         let tail = Tail::default();
         let last = MAX_EVENTS as i64 + 10;
         tail.push(events(1..=last));
         assert_eq!(positions(&tail, 9, 10), None);
         assert_eq!(positions(&tail, 10, 1), Some(vec![11]));
+        let stream = StreamId::from_name("account-1");
+        assert!(tail.read_stream(&stream, 9, 1, last).is_none());
+        assert!(tail.read_stream(&stream, 10, 1, last).is_some());
     }
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use api_gateway::{Backend, Gateway, Lifecycle};
+use axum::serve::ListenerExt;
 use service_runtime::auth::Tokens;
 use service_runtime::grpc::GrpcServer;
 use service_runtime::metrics::{AdminServer, Metrics};
@@ -113,6 +114,10 @@ async fn serve_on(
     let addresses = Addresses { http: http.local_addr()?, admin: admin.local_addr()?, grpc };
     shutdown.spawn_worker("metrics", admin.serve(shutdown.stop_working()));
     let stop = shutdown.stop_accepting();
+    // An event of a stream is a small packet: it must not wait for the one before to be acknowledged.
+    let http = http.tap_io(|connection| {
+        let _ = connection.set_nodelay(true);
+    });
     let serving = axum::serve(http, router).with_graceful_shutdown(stop.cancelled_owned());
     shutdown.spawn_server("REST", async move { serving.await });
 

@@ -8,7 +8,7 @@ mod list;
 mod queries;
 mod views;
 
-pub use cache::{CACHE_TTL, ProductCache};
+pub use cache::{CACHE_TTL, CONFIRMED_FOR, ProductCache};
 pub use catalogue::{Catalogue, Change, Creation};
 pub use import::{ImportError, Imports};
 pub use list::{CATEGORY_SEPARATOR, ListFilter, PriceRange, status_name};

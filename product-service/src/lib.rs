@@ -25,6 +25,7 @@ use tokio_util::task::TaskTracker;
 
 use adapters::integration_events::{SOURCE, publish};
 use adapters::projections::{Availability, ReadModel};
+use adapters::{CacheFollower, LOOK_INTERVAL};
 use application::{Catalogue, Imports, ProductCache, Queries};
 use grpc::ProductGrpc;
 
@@ -41,12 +42,19 @@ pub struct Options {
     pub database_url: String,
     /// Delay of another replica's events, at most.
     pub log_poll_interval: Duration,
+    /// Delay of what another replica changed in products that are read from memory, at most; they are read from the
+    /// database while this is longer than [`application::CONFIRMED_FOR`].
+    pub cache_look_interval: Duration,
 }
 
 impl Options {
     /// The defaults, for this database.
     pub fn new(database_url: impl Into<String>) -> Self {
-        Self { database_url: database_url.into(), log_poll_interval: LogOptions::POLL_INTERVAL }
+        Self {
+            database_url: database_url.into(),
+            log_poll_interval: LogOptions::POLL_INTERVAL,
+            cache_look_interval: LOOK_INTERVAL,
+        }
     }
 }
 
@@ -69,6 +77,7 @@ pub struct Upstream {
 /// [`MIGRATIONS`].
 pub struct ProductService {
     log: EventLog,
+    cache_look_interval: Duration,
 }
 
 /// The running service. Its work ends with the token that it was started with.
@@ -84,7 +93,8 @@ impl ProductService {
             poll_interval: options.log_poll_interval,
             ..LogOptions::new(LOG, options.database_url)
         };
-        Ok(Self { log: EventLog::open(log).await? })
+        let cache_look_interval = options.cache_look_interval;
+        Ok(Self { log: EventLog::open(log).await?, cache_look_interval })
     }
 
     /// What this service publishes.
@@ -104,10 +114,18 @@ impl ProductService {
         let processor = CommandProcessor::start(log.clone(), ProcessorOptions::default());
 
         let cache = ProductCache::default();
-        let subscriptions = Subscriptions::new(&log, stop, tracker);
+        let subscriptions = Subscriptions::new(&log, stop.clone(), tracker.clone());
         let read_model = subscriptions.project(Arc::new(log.clone()), ReadModel::new(cache.clone())).await?;
         let availability =
-            subscriptions.project(upstream.inventory, Availability::new(cache.clone())).await?;
+            subscriptions.project(upstream.inventory.clone(), Availability::new(cache.clone())).await?;
+        let follower = CacheFollower {
+            cache: cache.clone(),
+            log: log.clone(),
+            inventory: upstream.inventory,
+            read_model: read_model.clone(),
+            availability: availability.clone(),
+        };
+        tracker.spawn(follower.run(self.cache_look_interval, stop));
 
         let queries = Queries::new(log.pool().clone(), cache, read_model, availability);
         let imports = Imports::new(processor.clone(), queries.clone());

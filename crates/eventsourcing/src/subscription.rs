@@ -298,6 +298,12 @@ impl SubscriptionHandle {
         self.checkpoint.clone()
     }
 
+    /// How far it came, whichever replica runs it, as the database has it: what it did up to there can be seen.
+    pub async fn stored_checkpoint(&self) -> Result<i64, sqlx::Error> {
+        let stored = checkpoint::load(&self.pool, self.name, &self.log).await?;
+        Ok(stored.map_or(0, |stored| stored.position))
+    }
+
     pub fn status(&self) -> SubscriptionStatus {
         SubscriptionStatus {
             name: self.name,

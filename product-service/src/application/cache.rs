@@ -1,27 +1,35 @@
-//! Products as they were read, in memory. The projections take out what they changed once their transaction is
-//! committed; what another replica's projections change leaves after [`CACHE_TTL`]. So nothing here is ever staler than
-//! that, and a reader who must see their own write does not ask here at all.
+//! Products as they were read, in memory. The projections of this process take out what they changed once their
+//! transaction is committed; what other replicas change, a follower takes out that looks how far the projections are,
+//! whoever runs them ([`crate::adapters::CacheFollower`]). Each of its looks confirms the cache, and one whose last
+//! confirmation is older than [`CONFIRMED_FOR`] answers nothing: so with the follower behind, stopped or cut off from
+//! the database, nothing here is staler than that. A reader who must see their own write does not ask here at all.
 //!
 //! A read may overlap with a change: it found the old row, and comes to store it after the change has taken the
 //! product out. It gets a ticket before it reads, and a change in between makes the ticket void.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
+use metrics::Counter;
 use moka::sync::Cache;
 
 use super::views::ProductView;
 use crate::domain::ProductId;
 
-/// The longest time for which an outdated product can be read, in replicas that do not run the projections
-/// themselves; and, where they do, of stock that changed in the very moment in which its variant was added.
-pub const CACHE_TTL: Duration = Duration::from_secs(5);
+/// The longest time for which an outdated product can be read: so old is the look that confirmed the cache at most.
+pub const CONFIRMED_FOR: Duration = Duration::from_secs(2);
+/// The longest time for which a product stays. It bounds the one change that no look sees: an operator has another
+/// replica handle a parked message again.
+pub const CACHE_TTL: Duration = Duration::from_secs(30);
 /// How much memory the products may take, roughly.
 pub const CAPACITY_BYTES: u64 = 32 * 1024 * 1024;
 /// Products whose ids fall together share a counter of changes; a change to one costs another one read at most.
 const SHARDS: usize = 256;
+/// Counter: products asked for without a position, by whether they were answered from memory.
+const READS: &str = "product_cache_reads_total";
 
 /// The cache. Clones share it.
 #[derive(Clone)]
@@ -35,6 +43,11 @@ struct Inner {
     /// How many changes there were. Held while the cache is changed, so that no insert comes between a change and
     /// its count.
     changes: Vec<Mutex<u64>>,
+    since: Instant,
+    /// Until when it may answer, in microseconds after `since`.
+    confirmed_until: AtomicU64,
+    hits: OnceLock<Counter>,
+    misses: OnceLock<Counter>,
 }
 
 /// The right to store what is read from now on, until the product changes.
@@ -56,16 +69,35 @@ impl ProductCache {
                 u32::try_from(product.approximate_bytes()).unwrap_or(u32::MAX)
             })
             .build();
-        let changes = (0..SHARDS).map(|_| Mutex::new(0)).collect();
-        Self { inner: Arc::new(Inner { products, hasher: RandomState::new(), changes }) }
+        let inner = Inner {
+            products,
+            hasher: RandomState::new(),
+            changes: (0..SHARDS).map(|_| Mutex::new(0)).collect(),
+            since: Instant::now(),
+            confirmed_until: AtomicU64::new(0),
+            hits: OnceLock::new(),
+            misses: OnceLock::new(),
+        };
+        Self { inner: Arc::new(inner) }
     }
 
-    /// The product, if it is here.
+    /// The product, if it is here and the cache is confirmed.
     pub fn get(&self, product_id: ProductId) -> Option<Arc<ProductView>> {
-        let found = self.inner.products.get(&product_id);
-        metrics::counter!("product_cache_reads_total", "hit" => if found.is_some() { "yes" } else { "no" })
-            .increment(1);
+        let inner = &self.inner;
+        let confirmed = self.micros(Instant::now()) < inner.confirmed_until.load(Ordering::Acquire);
+        let found = confirmed.then(|| inner.products.get(&product_id)).flatten();
+        match &found {
+            Some(_) => inner.hits.get_or_init(|| metrics::counter!(READS, "hit" => "yes")).increment(1),
+            None => inner.misses.get_or_init(|| metrics::counter!(READS, "hit" => "no")).increment(1),
+        }
         found
+    }
+
+    /// To be called when everything that had changed by `looked` has been taken out: the cache may answer until
+    /// [`CONFIRMED_FOR`] after it.
+    pub fn confirm(&self, looked: Instant) {
+        let until = self.micros(looked + CONFIRMED_FOR);
+        self.inner.confirmed_until.fetch_max(until, Ordering::AcqRel);
     }
 
     /// To be taken before the product is read from the database.
@@ -88,10 +120,26 @@ impl ProductCache {
         self.inner.products.invalidate(&product_id);
     }
 
+    /// Takes everything out, and voids all tickets.
+    pub fn clear(&self) {
+        // Held all together, so that nothing is stored between the counting and the clearing.
+        let mut changes: Vec<_> = self.inner.changes.iter().map(lock).collect();
+        changes.iter_mut().for_each(|changes| **changes += 1);
+        self.inner.products.invalidate_all();
+    }
+
+    fn micros(&self, at: Instant) -> u64 {
+        u64::try_from(at.saturating_duration_since(self.inner.since).as_micros()).unwrap_or(u64::MAX)
+    }
+
     fn changes(&self, product_id: ProductId) -> MutexGuard<'_, u64> {
         let shard = self.inner.hasher.hash_one(product_id) as usize % SHARDS;
-        self.inner.changes[shard].lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.inner.changes[shard])
     }
+}
+
+fn lock(changes: &Mutex<u64>) -> MutexGuard<'_, u64> {
+    changes.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -102,13 +150,22 @@ mod tests {
         Arc::new(ProductView { version, ..ProductView::example(uuid::Uuid::from_u128(id).into()) })
     }
 
+    fn confirmed() -> ProductCache {
+        let cache = ProductCache::default();
+        cache.confirm(Instant::now());
+        cache
+    }
+
+    fn keep(cache: &ProductCache, product: &Arc<ProductView>) {
+        cache.store(Arc::clone(product), cache.ticket(product.product_id));
+    }
+
     #[test]
     fn what_was_stored_is_found_until_it_changes() {
-        let cache = ProductCache::default();
+        let cache = confirmed();
         let (one, two) = (product(1, 1), product(2, 1));
-        for product in [&one, &two] {
-            cache.store(Arc::clone(product), cache.ticket(product.product_id));
-        }
+        keep(&cache, &one);
+        keep(&cache, &two);
         cache.changed(one.product_id);
         assert_eq!(cache.get(one.product_id), None);
         assert_eq!(cache.get(two.product_id), Some(two));
@@ -116,7 +173,7 @@ mod tests {
 
     #[test]
     fn a_read_that_overlaps_with_a_change_does_not_put_the_old_value_back() {
-        let cache = ProductCache::default();
+        let cache = confirmed();
         let (old, new) = (product(1, 1), product(1, 2));
         let before = cache.ticket(old.product_id);
         cache.changed(old.product_id);
@@ -127,16 +184,42 @@ mod tests {
     }
 
     #[test]
+    fn a_cleared_cache_is_empty_and_takes_nothing_that_was_read_before() {
+        let cache = confirmed();
+        let (one, two) = (product(1, 1), product(2, 1));
+        keep(&cache, &one);
+        let before = cache.ticket(two.product_id);
+        cache.clear();
+        cache.store(Arc::clone(&two), before);
+        assert_eq!((cache.get(one.product_id), cache.get(two.product_id)), (None, None));
+    }
+
+    #[test]
+    fn it_answers_only_for_a_while_after_it_was_confirmed() {
+        let cache = ProductCache::default();
+        let one = product(1, 1);
+        keep(&cache, &one);
+        assert_eq!(cache.get(one.product_id), None, "nobody has looked yet");
+        let now = Instant::now();
+        let too_long_ago = now.checked_sub(CONFIRMED_FOR).unwrap();
+        cache.confirm(too_long_ago);
+        assert_eq!(cache.get(one.product_id), None);
+        cache.confirm(now);
+        cache.confirm(too_long_ago);
+        assert_eq!(cache.get(one.product_id), Some(one));
+    }
+
+    #[test]
     fn nothing_is_kept_for_longer_than_the_bound_nor_beyond_the_capacity() {
         let short_lived = ProductCache::new(Duration::from_nanos(1), CAPACITY_BYTES);
+        short_lived.confirm(Instant::now());
         let kept = product(1, 1);
-        short_lived.store(Arc::clone(&kept), short_lived.ticket(kept.product_id));
+        keep(&short_lived, &kept);
         assert_eq!(short_lived.get(kept.product_id), None);
 
         let small = ProductCache::new(CACHE_TTL, 10_000);
         for id in 0..1_000 {
-            let product = product(id, 1);
-            small.store(Arc::clone(&product), small.ticket(product.product_id));
+            keep(&small, &product(id, 1));
         }
         small.inner.products.run_pending_tasks();
         assert!(small.inner.products.weighted_size() <= 10_000 && small.inner.products.entry_count() > 0);

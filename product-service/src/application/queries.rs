@@ -58,7 +58,7 @@ impl Queries {
         [&self.read_model, &self.availability]
     }
 
-    /// One product, perhaps from memory: at most [`CACHE_TTL`](super::CACHE_TTL) old.
+    /// One product, perhaps from memory: outdated by [`CONFIRMED_FOR`](super::CONFIRMED_FOR) at most.
     pub async fn product(&self, product_id: ProductId) -> Result<Option<Arc<ProductView>>, sqlx::Error> {
         match self.cache.get(product_id) {
             Some(product) => Ok(Some(product)),

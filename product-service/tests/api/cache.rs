@@ -2,11 +2,17 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use contracts::shop::product::v1 as wire;
+use product_service::Options;
+use product_service::application::CONFIRMED_FOR;
 use testkit::{SOON, eventually};
 
 use crate::support::{App, eur, named, start};
+
+/// What a machine full of tests may add to a bound.
+const SLACK: Duration = Duration::from_secs(3);
 
 fn price(product: &wire::Product) -> i64 {
     product.variants[0].price.as_ref().unwrap().minor_units
@@ -77,6 +83,61 @@ async fn another_replica_is_right_at_once_with_the_position_and_soon_without() {
         .await;
     }
     assert_eq!(price(&second.get(&id, &written.position).await.unwrap()), 7);
+    first.stop().await;
+    second.stop().await;
+}
+
+/// Reads a product until it has this price, and returns after how long.
+async fn seen_after(app: &App, id: &str, wanted: i64) -> Duration {
+    let begun = Instant::now();
+    eventually("the change is seen", SOON, || async {
+        (price(&app.get(id, "").await.unwrap()) == wanted).then_some(())
+    })
+    .await;
+    begun.elapsed()
+}
+
+/// The second of two replicas, which runs no projections as long as the first is there.
+async fn standby(
+    cache_look_interval: Duration,
+) -> (testkit::TestDatabase, crate::support::Inventory, App, App, String) {
+    let (database, inventory, first) = start().await;
+    let created = first.create(named("Knife")).await.unwrap();
+    let id = created.product.unwrap().product_id;
+    let options = Options { cache_look_interval, ..Options::new(database.url()) };
+    let second = App::start_with(options, &inventory).await;
+    assert_eq!(price(&second.get(&id, &created.position).await.unwrap()), 1000);
+    (database, inventory, first, second, id)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_replica_changes_leaves_the_memory_of_another_at_its_next_look() {
+    let (_database, inventory, first, second, id) = standby(Duration::from_millis(20)).await;
+    for round in 1..=5 {
+        let written = first.change_price(&id, "Knife", round).await;
+        assert_eq!(price(written.product.as_ref().unwrap()), round);
+        let took = seen_after(&second, &id, round).await;
+        assert!(took < CONFIRMED_FOR + SLACK, "{took:?}");
+    }
+    let position = inventory.publish("Knife", true);
+    assert!(first.get(&id, &position).await.unwrap().variants[0].in_stock, "the first has applied it");
+    eventually("the stock is seen", CONFIRMED_FOR + SLACK, || async {
+        second.get(&id, "").await.unwrap().variants[0].in_stock.then_some(())
+    })
+    .await;
+    first.stop().await;
+    second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_looks_no_more_stops_to_answer_from_memory() {
+    // It looks once, at its start.
+    let (_database, _inventory, first, second, id) = standby(Duration::from_secs(3600)).await;
+    for round in 1..=3 {
+        first.change_price(&id, "Knife", round).await;
+        let took = seen_after(&second, &id, round).await;
+        assert!(took < CONFIRMED_FOR + SLACK, "{took:?}");
+    }
     first.stop().await;
     second.stop().await;
 }

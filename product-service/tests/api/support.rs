@@ -54,7 +54,11 @@ pub async fn start() -> (TestDatabase, Inventory, App) {
 
 impl App {
     pub async fn start(database: &TestDatabase, inventory: &Inventory) -> Self {
-        let service = ProductService::open(Options::new(database.url())).await.expect("the log opens");
+        Self::start_with(Options::new(database.url()), inventory).await
+    }
+
+    pub async fn start_with(options: Options, inventory: &Inventory) -> Self {
+        let service = ProductService::open(options).await.expect("the log opens");
         let feed = service.feed();
         let (stop, tracker) = (CancellationToken::new(), TaskTracker::new());
         let upstream = Upstream { inventory: Arc::new(inventory.feed.clone()) };

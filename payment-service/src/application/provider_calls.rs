@@ -6,8 +6,8 @@ use std::future::Future;
 use std::time::Duration;
 
 use chrono::Utc;
-use eventsourcing::ExecuteError;
 use eventsourcing::tasks::{Task, TaskHandler, TaskOptions, TaskOutcome};
+use eventsourcing::{ExecuteError, fault};
 use uuid::Uuid;
 
 use super::payments::Payments;
@@ -114,7 +114,9 @@ impl<P: PaymentProvider> TaskHandler for ProviderCalls<P> {
             Err(error) => return self.later(task, format!("the task cannot be read: {error}")),
         };
         let operation = call.action.call().operation();
+        fault::point("outside.before");
         let consulted = consult(&self.provider, &self.options, &call, task.id, task.attempts).await;
+        fault::point("outside.after");
         let result = match &consulted {
             Ok(_) => "definite",
             Err(CallError::NotDone(_)) => "not_done",

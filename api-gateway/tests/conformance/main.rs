@@ -9,5 +9,6 @@ mod headers;
 mod limits;
 mod mapping;
 mod properties;
+mod shop;
 mod streams;
 mod support;

@@ -11,11 +11,11 @@ use crate::support::{Harness, echo, message};
 static ECHO: LazyLock<Harness> = LazyLock::new(echo);
 
 /// How deep messages nest.
-const DEPTH: usize = 2;
+pub const DEPTH: usize = 2;
 
 /// A message that is shown as JSON when a test fails: its own debug form tells its descriptors, too.
 #[derive(Clone)]
-struct Sent(DynamicMessage);
+pub struct Sent(pub DynamicMessage);
 
 impl std::fmt::Debug for Sent {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -23,7 +23,7 @@ impl std::fmt::Debug for Sent {
     }
 }
 
-fn any_message(descriptor: MessageDescriptor, depth: usize) -> BoxedStrategy<DynamicMessage> {
+pub fn any_message(descriptor: MessageDescriptor, depth: usize) -> BoxedStrategy<DynamicMessage> {
     if let Some(known) = well_known(&descriptor) {
         return known;
     }

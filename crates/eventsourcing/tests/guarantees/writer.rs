@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
@@ -24,6 +24,8 @@ const PLAN: &str = "STORELINE_TEST_WRITER";
 const CLIENTS: usize = 64;
 /// Pause before a command without an answer is sent again, under the same id.
 const PAUSE: Duration = Duration::from_millis(20);
+/// Waits for the end of a pipe that only the starter holds. $1 is the process, the others are its files.
+const GUARD: &str = r#"cat >/dev/null; kill -KILL "$1"; shift; rm -f "$@""#;
 /// Events of one command that saves.
 pub const EVENTS_EACH: u64 = 10;
 /// Streams of each process that nobody else writes to.
@@ -143,10 +145,11 @@ impl Plan {
     }
 }
 
-/// A process at work. It is killed with this value.
+/// A process at work. It is killed with this value, or with this process, also when it is stopped at the moment.
 pub struct Writer {
     plan: Plan,
     child: Child,
+    guard: Child,
     answers: PathBuf,
     said: PathBuf,
 }
@@ -162,14 +165,22 @@ impl Writer {
         command
             .args(["writer::process", "--exact", "--ignored", "--nocapture", "--test-threads=1"])
             .env(PLAN, instructions)
-            .stdin(Stdio::piped())
+            .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(File::create(&said).expect("the folder for temporary files can be written"));
         if let Some(fault) = fault {
             command.env(eventsourcing::fault::VARIABLE, fault);
         }
         let child = command.spawn().expect("this program can be started");
-        Self { plan, child, answers, said }
+        let guard = Command::new("sh")
+            .args(["-c", GUARD, "guard", &child.id().to_string()])
+            .args([&answers, &said])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("sh runs");
+        Self { plan, child, guard, answers, said }
     }
 
     /// Sends a signal, such as `STOP`.
@@ -181,10 +192,13 @@ impl Writer {
     /// Waits for its end.
     pub async fn end(&mut self, deadline: Duration) -> ExitStatus {
         let child = &mut self.child;
-        testkit::eventually("the writer ends", deadline, || {
+        let status = testkit::eventually("the writer ends", deadline, || {
             std::future::ready(child.try_wait().expect("the child is ours"))
         })
-        .await
+        .await;
+        // Its number may belong to another process from now on.
+        self.guard.kill().ok();
+        status
     }
 
     /// What it said on its way.
@@ -206,7 +220,8 @@ impl Writer {
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        self.child.kill().ok();
+        drop(self.guard.stdin.take());
+        self.guard.wait().ok();
         self.child.wait().ok();
         fs::remove_file(&self.answers).ok();
         fs::remove_file(&self.said).ok();
@@ -247,11 +262,6 @@ async fn process() {
     let words: Vec<&str> = instructions.split(' ').collect();
     let [url, process, commands, answers] = words[..] else { panic!("{PLAN} is incomplete") };
     let plan = Plan { process: process.parse().unwrap(), commands: commands.parse().unwrap() };
-    // The starter is gone when the pipe ends.
-    std::thread::spawn(|| {
-        std::io::stdin().read_to_end(&mut Vec::new()).ok();
-        std::process::exit(1);
-    });
     let log = EventLog::open(LogOptions::new(LOG, url)).await.unwrap();
     let processor = CommandProcessor::start(log, ProcessorOptions::default());
     let (next, answers) = (Arc::new(AtomicUsize::new(0)), Arc::new(File::create(answers).unwrap()));

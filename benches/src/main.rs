@@ -6,17 +6,24 @@
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "printing figures is what it is for")]
 
+mod bare;
 mod databases;
 mod event;
 mod event_log;
 mod figures;
+mod growth;
+mod grpc;
 mod handled;
+mod http;
 mod limits;
 mod load;
 mod options;
+mod orders;
 mod ours;
+mod reads;
 mod rows;
 mod run;
+mod shop;
 mod sketch;
 mod store;
 
@@ -24,6 +31,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use futures::FutureExt;
+use tokio::sync::Mutex;
 
 use databases::Databases;
 pub use event_log::CLIENTS;
@@ -32,7 +40,7 @@ use options::Options;
 use run::{Run, Setup, Workload};
 
 /// All there are, in the order in which they run.
-const WORKLOADS: [Workload; 5] = [
+const WORKLOADS: [Workload; 8] = [
     Workload {
         name: "w1",
         about: "append one event to a new stream, 32 and 256 clients",
@@ -50,11 +58,30 @@ const WORKLOADS: [Workload; 5] = [
         about: "replay 200,000 events, delay to the handler at 200/s, full speed with a subscriber",
         run: |run| event_log::w4(run).boxed_local(),
     },
+    Workload {
+        name: "orders",
+        about: "confirmed orders over REST, and the time from placed to confirmed",
+        run: |run| orders::orders(run).boxed_local(),
+    },
+    Workload {
+        name: "reads",
+        about: "one product and a page of products over REST and gRPC, beside bare servers",
+        run: |run| reads::reads(run).boxed_local(),
+    },
+    Workload {
+        name: "growth",
+        about: "w1, w2 and an order's time with 10^4, 10^5 and 10^6 events in the log (10^7 with --long)",
+        run: |run| growth::growth(run).boxed_local(),
+    },
 ];
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let options = match Options::parse(std::env::args().skip(1)) {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.first().is_some_and(|first| first == bare::COMMAND) {
+        return exit_code(bare::serve(&arguments[1..]).await.map(|()| true));
+    }
+    let options = match Options::parse(arguments) {
         Ok(Some(options)) => options,
         Ok(None) => {
             print!("{}", options::help());
@@ -65,7 +92,11 @@ async fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match run(options).await {
+    exit_code(run(options).await)
+}
+
+fn exit_code(ended: anyhow::Result<bool>) -> ExitCode {
+    match ended {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -83,6 +114,8 @@ async fn run(options: Options) -> anyhow::Result<bool> {
     let setup = Setup {
         databases: Databases::open(&variable("STORELINE_TEST_DATABASE_URL")?).await?,
         postgres_bin: variable("STORELINE_TEST_POSTGRES_BIN")?.into(),
+        shop: std::env::var_os("STORELINE_SHOP_BIN").map(Into::into),
+        grown_shops: Mutex::default(),
         options,
     };
     let ended = tokio::select! {

@@ -1,166 +1,221 @@
-//! Confirmed orders per second: the whole shop, over REST, everything on this machine.
+//! Orders over REST against the whole shop, everything on this machine: how many are confirmed in a second, and how long
+//! an order takes from being placed to its confirmation, alone and at half the maximal rate.
 
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
-use futures::StreamExt;
-use serde_json::{Value, json};
+use anyhow::{Context, bail, ensure};
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use hyper::Method;
+use serde::Deserialize;
+use sqlx::types::chrono::{DateTime, Utc};
+use tokio::sync::Mutex;
 use uuid::Uuid;
 
-use crate::load::closed_loop;
-use crate::{CLIENTS, Environment, figure};
+use crate::figures::Unit;
+use crate::load::{Measured, closed_loop, paced_loop, quantile};
+use crate::run::Run;
+use crate::shop::{Data, SKUS, Shop, sku};
 
-/// How long the shop may take to its first answer: it may have to initialise a database.
-const START: Duration = Duration::from_secs(60);
-const SKUS: usize = 50;
+/// Numbers of clients in the closed loops.
+const CLIENTS: [usize; 2] = [32, 64];
+/// How long one order may take.
+const PATIENCE: Duration = Duration::from_secs(30);
 
-pub async fn run(environment: &Environment) -> anyhow::Result<()> {
-    let shop = Shop::start(&environment.shop).await?;
-    for sku in 0..SKUS {
-        let product = json!({
-            "name": format!("Bench product {sku}"), "brand": "Bench",
-            "variants": [{ "sku": format!("BENCH-{sku}"), "price": { "currencyCode": "EUR", "minorUnits": "1000" } }],
-        });
-        shop.post("/v1/products", &product, true).await?;
-        let receive = json!({ "quantity": "1000000" });
-        shop.post(&format!("/v1/stock/BENCH-{sku}:receive"), &receive, true).await?;
+/// Confirmed orders a second with many clients, one client's time to its confirmation, and that of orders that come at
+/// half the maximal rate.
+pub async fn orders(run: &mut Run<'_>) -> anyhow::Result<()> {
+    let data = Data::new()?;
+    let shop = Shop::start(run.shop()?, &data).await?;
+    run.record("orders/start, new database", Unit::Seconds, shop.start.as_secs_f64());
+    run.record("orders/memory at the start", Unit::Mebibytes, shop.resident_mib()?);
+    shop.stock().await?;
+    let shop = Arc::new(shop);
+    alone(run, &shop, "orders").await?;
+    let mut highest = 0.0_f64;
+    for clients in CLIENTS {
+        let measured = many(run, &shop, clients).await?;
+        run.record(format!("orders/{clients} clients"), Unit::PerSecond, measured.per_second);
+        run.record(format!("orders/{clients} clients, p50"), Unit::Milliseconds, measured.quantile(0.5));
+        run.record(format!("orders/{clients} clients, p99"), Unit::Milliseconds, measured.quantile(0.99));
+        highest = highest.max(measured.per_second);
     }
-    for clients in [1, CLIENTS] {
-        let client = shop.clone_client();
-        let measured = closed_loop(clients, move |number, round| {
-            let client = client.clone();
-            async move { client.order((number + round as usize) % SKUS).await }
+    let paced = {
+        let shop = shop.clone();
+        paced_loop(run.times(), highest / 2.0, |number| {
+            let shop = shop.clone();
+            async move { order(&shop, number as usize).await.map(drop) }
         })
-        .await?;
-        let what = format!("confirmed orders over REST, {clients} client(s)");
-        figure(&what, &format!("{:.0}/s", measured.per_second));
-        let (p50, p99) = (measured.quantile(0.5), measured.quantile(0.99));
-        figure("  placed to confirmed, p50, p99", &format!("{p50:.1}, {p99:.1} ms"));
-    }
-    figure("  resident memory of the shop", &format!("{} MiB", shop.resident_mib()?));
-    shop.stop()
+        .await?
+    };
+    run.record("orders/half rate, p50", Unit::Milliseconds, paced.quantile(0.5));
+    run.record("orders/half rate, p99", Unit::Milliseconds, paced.quantile(0.99));
+    run.record("orders/memory after the load", Unit::Mebibytes, shop.resident_mib()?);
+    let shop = Arc::into_inner(shop).context("an order is still under way")?;
+    shop.stop().await
 }
 
-struct Shop {
-    process: Child,
-    data: PathBuf,
-    client: Client,
+async fn many(run: &Run<'_>, shop: &Arc<Shop>, clients: usize) -> anyhow::Result<Measured> {
+    let shop = shop.clone();
+    closed_loop(run.times(), clients, move |client, round| {
+        let shop = shop.clone();
+        async move { order(&shop, client + round as usize).await.map(drop) }
+    })
+    .await
 }
 
-#[derive(Clone)]
-struct Client {
-    http: reqwest::Client,
-    base: String,
-    operator: String,
-}
-
-impl Shop {
-    async fn start(binary: &Path) -> anyhow::Result<Self> {
-        let data = std::env::temp_dir().join(format!("storeline-bench-{}", Uuid::new_v4()));
-        let any = "127.0.0.1:0";
-        let mut command = Command::new(binary);
-        command.arg("serve").env("STORELINE_DATA", &data).env("LOG_FILTER", "warn").stdout(Stdio::null());
-        for variable in
-            ["HTTP", "ADMIN", "GRPC_PRODUCT", "GRPC_INVENTORY", "GRPC_ORDER", "GRPC_PAYMENT", "GRPC_SAGA"]
-        {
-            command.env(format!("STORELINE_{variable}"), any);
+/// One client's orders, one after another: figures begin with `name`.
+pub async fn alone(run: &mut Run<'_>, shop: &Arc<Shop>, name: &str) -> anyhow::Result<()> {
+    let orders = Arc::new(Mutex::new(Vec::new()));
+    let (shop, keep) = (shop.clone(), orders.clone());
+    closed_loop(run.times(), 1, move |_, round| {
+        let (shop, keep) = (shop.clone(), keep.clone());
+        async move {
+            let confirmed = order(&shop, round as usize).await?;
+            keep.lock().await.push(confirmed);
+            Ok(())
         }
-        let process = command.spawn().with_context(|| format!("{} cannot be started", binary.display()))?;
-        let begun = Instant::now();
-        let addresses: Value = loop {
-            if let Ok(text) = std::fs::read(data.join("addresses.json")) {
-                break serde_json::from_slice(&text)?;
+    })
+    .await?;
+    let orders = orders.lock().await;
+    // Those of the warm-up are the first quarter.
+    let orders = &orders[orders.len() / 4..];
+    let sorted = |of: fn(&Confirmed) -> Duration| {
+        let mut times: Vec<Duration> = orders.iter().map(of).collect();
+        times.sort_unstable();
+        times
+    };
+    let (seen, in_log) = (sorted(|order| order.seen), sorted(|order| order.in_log));
+    run.record(format!("{name}/1 client, p50"), Unit::Milliseconds, quantile(&seen, 0.5));
+    run.record(format!("{name}/1 client, p99"), Unit::Milliseconds, quantile(&seen, 0.99));
+    run.record(format!("{name}/1 client, in the log, p50"), Unit::Milliseconds, quantile(&in_log, 0.5));
+    Ok(())
+}
+
+/// How long an order took.
+pub struct Confirmed {
+    pub id: String,
+    /// From sending it to seeing its confirmation in its event stream.
+    seen: Duration,
+    /// From the record of its placement in the log to the record of its confirmation.
+    in_log: Duration,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Placed {
+    order: PlacedOrder,
+    access_token: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PlacedOrder {
+    order_id: String,
+}
+
+/// Places an order and follows it to its confirmation.
+pub async fn order(shop: &Shop, number: usize) -> anyhow::Result<Confirmed> {
+    tokio::time::timeout(PATIENCE, place_and_follow(shop, number))
+        .await
+        .context("an order is not confirmed")?
+}
+
+async fn place_and_follow(shop: &Shop, number: usize) -> anyhow::Result<Confirmed> {
+    let mut connection = shop.rest.take().await?;
+    let begun = Instant::now();
+    let body = format!(
+        r#"{{"requestId":"{}","lines":[{{"sku":"{}","quantity":"1"}}],"paymentToken":"tok_success","contact":{{"email":"bench@customer.example","shippingAddress":{{"recipient":"B. Ench","lines":["1 Sample Street"],"postalCode":"12345","city":"Springfield","countryCode":"DE"}}}}}}"#,
+        Uuid::now_v7(),
+        sku(number % SKUS)
+    );
+    let placed = connection.call(Method::POST, "/v1/orders", None, body.into()).await?;
+    let placed: Placed = serde_json::from_slice(&placed)?;
+    let path = format!("/v1/orders/{}/events", placed.order.order_id);
+    let response = connection.send(Method::GET, &path, Some(&placed.access_token), Bytes::new()).await?;
+    let status = response.status();
+    ensure!(status.is_success(), "{path}: {status}");
+    let (mut body, mut history) = (response.into_body(), History::default());
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame?.into_data() else { continue };
+        history.read(&data)?;
+        if let Some(in_log) = history.placed_to_confirmed() {
+            let seen = begun.elapsed();
+            // The rest of the stream is for the connection and not for the client.
+            while let Some(frame) = body.frame().await {
+                frame?;
             }
-            if begun.elapsed() > START {
-                bail!("the shop does not serve within {START:?}");
+            connection.put_back();
+            return Ok(Confirmed { id: placed.order.order_id, seen, in_log });
+        }
+    }
+    bail!("the event stream of an order ended without a confirmation")
+}
+
+/// What an order's event stream has said so far.
+#[derive(Default)]
+struct History {
+    unread: Vec<u8>,
+    placed: Option<DateTime<Utc>>,
+    confirmed: Option<DateTime<Utc>>,
+}
+
+#[derive(Deserialize)]
+struct Message {
+    entry: Option<Entry>,
+}
+
+#[derive(Deserialize)]
+struct Entry {
+    event: String,
+    at: DateTime<Utc>,
+}
+
+impl History {
+    /// Takes a piece of the stream, which may end within a line.
+    fn read(&mut self, piece: &[u8]) -> anyhow::Result<()> {
+        self.unread.extend_from_slice(piece);
+        while let Some(end) = self.unread.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = self.unread.drain(..=end).collect();
+            let Some(json) = line.strip_prefix(b"data:") else { continue };
+            let Some(entry) = serde_json::from_slice::<Message>(json)?.entry else { continue };
+            match entry.event.as_str() {
+                "OrderPlaced" => self.placed = Some(entry.at),
+                "OrderConfirmed" => self.confirmed = Some(entry.at),
+                other => bail!("an order came to {other}"),
             }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        };
-        figure("start of the shop, with a new database", &format!("{:.1} s", begun.elapsed().as_secs_f64()));
-        // In a build of the whole workspace the client has TLS in it, and asks for this though it never uses it.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = Client {
-            http: reqwest::Client::builder().no_proxy().build()?,
-            base: format!("http://{}", addresses["http"].as_str().context("the shop has no address")?),
-            operator: std::fs::read_to_string(data.join("operator.token"))?.trim().to_owned(),
-        };
-        Ok(Self { process, data, client })
-    }
-
-    fn clone_client(&self) -> Client {
-        self.client.clone()
-    }
-
-    async fn post(&self, path: &str, body: &Value, operator: bool) -> anyhow::Result<Value> {
-        self.client.post(path, body, operator).await
-    }
-
-    fn resident_mib(&self) -> anyhow::Result<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).context("no VmRSS")?;
-        let kib: u64 = line.split_whitespace().nth(1).context("no number")?.parse()?;
-        Ok(kib / 1024)
-    }
-
-    fn stop(mut self) -> anyhow::Result<()> {
-        let pid = self.process.id().to_string();
-        Command::new("kill").arg(&pid).status()?;
-        let status = self.process.wait()?;
-        std::fs::remove_dir_all(&self.data)?;
-        if !status.success() {
-            bail!("the shop did not stop cleanly: {status}");
         }
         Ok(())
     }
-}
 
-impl Drop for Shop {
-    fn drop(&mut self) {
-        // After an error; a stopped process is not hurt by it.
-        let _ = self.process.kill();
+    fn placed_to_confirmed(&self) -> Option<Duration> {
+        (self.confirmed? - self.placed?).to_std().ok()
     }
 }
 
-impl Client {
-    async fn post(&self, path: &str, body: &Value, operator: bool) -> anyhow::Result<Value> {
-        let mut request =
-            self.http.post(format!("{}{path}", self.base)).header("content-type", "application/json");
-        if operator {
-            request = request.bearer_auth(&self.operator);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_history_is_read_in_whatever_pieces_it_comes() {
+        let stream = b": open\nretry: 1000\n\nevent: message\n\
+            data: {\"cursor\":\"v1\",\"entry\":{\"event\":\"OrderPlaced\",\"at\":\"2026-01-01T00:00:00.5Z\"}}\nid: v1\n\n\
+            data: {\"entry\":{\"event\":\"OrderConfirmed\",\"at\":\"2026-01-01T00:00:00.525Z\"},\"last\":true}\n\n\
+            event: end\ndata: {}\n\n";
+        for size in [1, 7, stream.len()] {
+            let mut history = History::default();
+            for piece in stream.chunks(size) {
+                history.read(piece).unwrap();
+            }
+            assert_eq!(history.placed_to_confirmed(), Some(Duration::from_millis(25)));
         }
-        let response = request.body(body.to_string()).send().await?;
-        let status = response.status();
-        let text = response.text().await?;
-        if !status.is_success() {
-            bail!("POST {path}: {status} {text}");
-        }
-        Ok(serde_json::from_str(&text)?)
     }
 
-    /// Places an order and follows it to its confirmation.
-    async fn order(&self, sku: usize) -> anyhow::Result<()> {
-        let body = json!({
-            "requestId": Uuid::now_v7().to_string(),
-            "lines": [{ "sku": format!("BENCH-{sku}"), "quantity": "1" }],
-            "paymentToken": "tok_success",
-            "contact": { "email": "bench@customer.example", "shippingAddress": {
-                "recipient": "B. Ench", "lines": ["1 Sample Street"], "postalCode": "12345", "city": "Springfield",
-                "countryCode": "DE" } },
-        });
-        let placed = self.post("/v1/orders", &body, false).await?;
-        let id = placed["order"]["orderId"].as_str().context("no order id")?;
-        let token = placed["accessToken"].as_str().context("no access token")?;
-        let url = format!("{}/v1/orders/{id}/events", self.base);
-        let response = self.http.get(url).bearer_auth(token).send().await?.error_for_status()?;
-        let (mut stream, mut text) = (response.bytes_stream(), String::new());
-        while let Some(chunk) = stream.next().await {
-            text.push_str(&String::from_utf8_lossy(&chunk?));
-        }
-        if !text.contains("OrderConfirmed") {
-            bail!("the order was not confirmed: {text}");
-        }
-        Ok(())
+    #[test]
+    fn an_order_that_is_rejected_is_an_error() {
+        let line = b"data: {\"entry\":{\"event\":\"OrderRejected\",\"at\":\"2026-01-01T00:00:00Z\"}}\n";
+        assert!(History::default().read(line).is_err());
     }
 }

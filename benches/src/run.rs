@@ -1,17 +1,20 @@
 //! One run of the chosen workloads: what they measure with, and the figures they have measured so far. A workload that
 //! fails is named and the others go on.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
 use futures::future::LocalBoxFuture;
+use tokio::sync::Mutex;
 use uuid::Uuid;
 
 use crate::databases::Databases;
 use crate::figures::{Figure, Figures, Unit};
 use crate::load::Times;
 use crate::options::Options;
+use crate::shop::Data;
 
 /// How long one workload may take in one run before it counts as failed, without its measured time.
 const PATIENCE: Duration = Duration::from_secs(900);
@@ -22,6 +25,10 @@ pub struct Setup {
     pub databases: Databases,
     /// The folder of pgbench.
     pub postgres_bin: PathBuf,
+    /// The shop's program, where it is known.
+    pub shop: Option<PathBuf>,
+    /// Shops whose logs were filled, by the power of ten.
+    pub grown_shops: Mutex<BTreeMap<u32, Data>>,
 }
 
 /// A named piece of work that yields figures.
@@ -88,6 +95,16 @@ impl<'a> Run<'a> {
 
     pub fn postgres_bin(&self) -> &'a Path {
         &self.setup.postgres_bin
+    }
+
+    /// # Errors
+    /// When nobody said where it is.
+    pub fn shop(&self) -> anyhow::Result<&'a Path> {
+        self.setup.shop.as_deref().context("STORELINE_SHOP_BIN is not set: run `cargo xtask bench`")
+    }
+
+    pub fn grown_shops(&self) -> &'a Mutex<BTreeMap<u32, Data>> {
+        &self.setup.grown_shops
     }
 
     /// Whether the sketch goes first: every other run, so that neither side always has the colder machine.

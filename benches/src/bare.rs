@@ -1,0 +1,108 @@
+//! Servers with nothing behind them: axum that answers JSON from memory, and tonic that answers a message from memory.
+//! They are what the shop's reads are measured against, and run as a process of their own, as the shop does.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context;
+use axum::http::header::CONTENT_TYPE;
+use axum::routing::get;
+use bytes::Bytes;
+use contracts::shop::product::v1::product_service_server::{ProductService, ProductServiceServer};
+use contracts::shop::product::v1::*;
+use prost::Message;
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::{Request, Response, Status};
+
+/// The argument by which this program becomes the bare servers.
+pub const COMMAND: &str = "serve-bare";
+/// What follows it: the answers, each in a file.
+pub const FILES: [&str; 4] = ["get.json", "list.json", "get.bin", "list.bin"];
+
+/// Serves until it is killed. Prints where, as one line of JSON.
+pub async fn serve(files: &[String]) -> anyhow::Result<()> {
+    let [get_json, list_json, get_message, list_message] = files else {
+        anyhow::bail!("{COMMAND} needs {} files", FILES.len());
+    };
+    let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let (http, grpc) = (TcpListener::bind(anywhere).await?, TcpListener::bind(anywhere).await?);
+    println!("{}", serde_json::json!({ "http": http.local_addr()?, "grpc": grpc.local_addr()? }));
+
+    let (one, list) = (read(get_json)?, read(list_json)?);
+    let answer = |body: Bytes| {
+        let body = body.clone();
+        get(move || {
+            let body = body.clone();
+            async move { ([(CONTENT_TYPE, "application/json")], body) }
+        })
+    };
+    let router = axum::Router::new()
+        .route("/v1/products/{product_id}", answer(one))
+        .route("/v1/products", answer(list));
+    let catalogue = Bare {
+        product: Arc::new(GetProductResponse::decode(read(get_message)?)?),
+        list: Arc::new(ListProductsResponse::decode(read(list_message)?)?),
+    };
+    let grpc = tonic::transport::Server::builder()
+        .add_service(ProductServiceServer::new(catalogue))
+        .serve_with_incoming(TcpListenerStream::new(grpc));
+    use axum::serve::ListenerExt;
+    let http = http.tap_io(|stream| {
+        // As the shop does; without it nothing here would be slower but the comparison.
+        let _ = stream.set_nodelay(true);
+    });
+    tokio::try_join!(async { Ok(axum::serve(http, router).await?) }, async { anyhow::Ok(grpc.await?) })?;
+    Ok(())
+}
+
+fn read(path: &str) -> anyhow::Result<Bytes> {
+    Ok(std::fs::read(Path::new(path)).with_context(|| path.to_owned())?.into())
+}
+
+/// A catalogue of one product and one page.
+struct Bare {
+    product: Arc<GetProductResponse>,
+    list: Arc<ListProductsResponse>,
+}
+
+type Answer<M> = Result<Response<M>, Status>;
+
+fn none<M>() -> Answer<M> {
+    Err(Status::unimplemented("the bare server only reads"))
+}
+
+#[tonic::async_trait]
+impl ProductService for Bare {
+    async fn get_product(&self, _: Request<GetProductRequest>) -> Answer<GetProductResponse> {
+        Ok(Response::new((*self.product).clone()))
+    }
+    async fn list_products(&self, _: Request<ListProductsRequest>) -> Answer<ListProductsResponse> {
+        Ok(Response::new((*self.list).clone()))
+    }
+    async fn create_product(&self, _: Request<CreateProductRequest>) -> Answer<CreateProductResponse> {
+        none()
+    }
+    async fn update_product(&self, _: Request<UpdateProductRequest>) -> Answer<UpdateProductResponse> {
+        none()
+    }
+    async fn add_variants(&self, _: Request<AddVariantsRequest>) -> Answer<AddVariantsResponse> {
+        none()
+    }
+    async fn change_price(&self, _: Request<ChangePriceRequest>) -> Answer<ChangePriceResponse> {
+        none()
+    }
+    async fn discontinue_product(
+        &self,
+        _: Request<DiscontinueProductRequest>,
+    ) -> Answer<DiscontinueProductResponse> {
+        none()
+    }
+    async fn import_product(&self, _: Request<ImportProductRequest>) -> Answer<ImportProductResponse> {
+        none()
+    }
+    async fn get_price_history(&self, _: Request<GetPriceHistoryRequest>) -> Answer<GetPriceHistoryResponse> {
+        none()
+    }
+}

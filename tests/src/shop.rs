@@ -147,6 +147,27 @@ impl Shop {
         self.scratch.unwatch();
     }
 
+    /// Sets a variable for the next start, or takes it back.
+    pub fn set(&mut self, variable: &'static str, value: Option<&str>) {
+        match value {
+            Some(value) => drop(self.settings.insert(variable, value.to_owned())),
+            None => drop(self.settings.remove(variable)),
+        }
+    }
+
+    /// Waits until it has died by itself, and returns how. Its PostgreSQL stays.
+    ///
+    /// # Panics
+    /// When it does not run, or goes on for longer than `deadline`.
+    pub async fn died(&mut self, deadline: Duration) -> ExitStatus {
+        let mut child = self.child.take().expect("the shop runs");
+        let status =
+            eventually("the shop dies", deadline, || ready(child.try_wait().expect("the child is ours")))
+                .await;
+        self.scratch.unwatch();
+        status
+    }
+
     /// Asks it to stop, and returns how it ended.
     ///
     /// # Panics

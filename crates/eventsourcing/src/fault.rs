@@ -19,7 +19,7 @@ pub const POINTS: [&str; 14] = [
     // A page's effect is there; its position is not, or is, committed.
     "checkpoint.before",
     "checkpoint.after",
-    // A worker looks for tasks that are due; it has claimed some.
+    // A worker looks for tasks that are due; it has claimed one, and is about to run it.
     "claim.before",
     "claim.after",
     // A task calls outside; it has the answer.

@@ -9,6 +9,8 @@ mod feed;
 pub use cluster::{Cluster, Stop};
 pub use database::{APP_ROLE, TestDatabase};
 pub use decider::{Given, When, given};
+/// The points at which a test can have a process die.
+pub use eventsourcing::fault;
 pub use feed::HandMadeFeed;
 
 use std::future::Future;

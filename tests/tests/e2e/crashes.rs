@@ -11,8 +11,12 @@ use e2e_tests::trade::{ORDER_DEADLINE, PRICE, Placed, order_of, tokens, unique};
 use e2e_tests::{Api, Shop, eventually, number};
 use futures::future::join_all;
 use serde_json::Value;
+use testkit::{is_long, say};
 
 const KILLS: usize = 10;
+/// Kills in the middle of a demo.
+const DEMO_KILLS: usize = 10;
+const DEMO_KILLS_LONG: usize = 50;
 const BUYERS: usize = 20;
 /// "At once", for a debug build on a machine that is busy with other tests.
 const AT_ONCE: Duration = Duration::from_secs(10);
@@ -30,18 +34,18 @@ fn moment_before(end: Duration) -> Duration {
 }
 
 /// A shopper's request, as it is repeated after a crash.
-struct Request {
+pub(crate) struct Request {
     key: String,
     body: Value,
 }
 
 impl Request {
-    fn new(body: &Value) -> Self {
+    pub(crate) fn new(body: &Value) -> Self {
         Self { key: unique("order"), body: body.clone() }
     }
 
     /// None when the shop went before it answered.
-    async fn send(&self, api: &Api) -> Option<Placed> {
+    pub(crate) async fn send(&self, api: &Api) -> Option<Placed> {
         let answer = api.post("/v1/orders", &self.body).key(&self.key).try_send().await.ok()?;
         // A shop that is about to stop may say so instead.
         (answer.status != 503).then(|| Placed::from_answer(&answer))
@@ -49,7 +53,7 @@ impl Request {
 }
 
 /// Waits until nothing is under way any more, and makes sure that nothing is stuck.
-async fn everything_ends(api: &Api) {
+pub(crate) async fn everything_ends(api: &Api) {
     eventually("no order is pending", ORDER_DEADLINE, async || {
         let pending = api.list("/v1/orders", "status=ORDER_STATUS_PENDING", "orders").await;
         pending.is_empty().then_some(())
@@ -104,7 +108,7 @@ async fn after_a_kill_with_20_orders_under_way_every_repeat_is_the_same_one_orde
         round = begin.elapsed().max(Duration::from_millis(50));
         placed.extend(after.into_iter().map(|(placed, _)| placed));
     }
-    println!("{acknowledged} of {sold} orders were acknowledged before their kill");
+    say(format!("crowd: {acknowledged} of {sold} orders were acknowledged before one of {KILLS} kills"));
 
     let api = shop.api();
     everything_ends(&api).await;
@@ -130,7 +134,8 @@ async fn after_a_kill_with_20_orders_under_way_every_repeat_is_the_same_one_orde
 async fn after_a_kill_at_any_moment_of_the_demo_every_acknowledged_order_reaches_its_end() {
     let mut shop = Shop::start().await;
     let mut acknowledged = HashSet::new();
-    for moments in DEMO_MOMENTS.into_iter().cycle().take(KILLS) {
+    let kills = if is_long() { DEMO_KILLS_LONG } else { DEMO_KILLS };
+    for moments in DEMO_MOMENTS.into_iter().cycle().take(kills) {
         let mut demo = shop.command();
         demo.arg("demo").stdout(Stdio::piped()).stderr(Stdio::null());
         let mut demo = demo.spawn().expect("the shop's binary runs");
@@ -145,7 +150,7 @@ async fn after_a_kill_at_any_moment_of_the_demo_every_acknowledged_order_reaches
         acknowledged.extend(placed.filter_map(|rest| Some(rest.split_once(',')?.0.to_owned())));
         shop.restart().await;
     }
-    println!("{} orders were acknowledged before a kill", acknowledged.len());
+    say(format!("demo: {} orders were acknowledged before one of {kills} kills", acknowledged.len()));
     assert!(!acknowledged.is_empty(), "no kill came after an order");
 
     let api = shop.api();
@@ -157,7 +162,7 @@ async fn after_a_kill_at_any_moment_of_the_demo_every_acknowledged_order_reaches
         assert!(ends.contains(&status.as_str()), "{order}");
     }
     shop.audit().await;
-    // What was interrupted ten times can still be done.
+    // What was interrupted so often can still be done.
     shop.run(&["demo"], DEMO_DEADLINE).await.ok();
     shop.audit().await;
 }

@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::ProcessorOptions;
 use super::job::{Job, Ran, Verdict};
+use crate::fault;
 use crate::log::{
     AppendConnection, AppendError, Appended, Batch, CommandRow, EventLog, KnownCommand, LoadError,
     RecordedEvent, load_states,
@@ -89,7 +90,9 @@ impl Worker {
                 }
             };
             let call = Instant::now();
+            fault::point("append.before");
             let result = self.connection.append(&as_batch(&decided)).await;
+            fault::point("append.after");
             metrics::histogram!("eventlog_append_seconds", "log" => self.log.name().to_owned())
                 .record(call.elapsed().as_secs_f64());
             match result {
@@ -214,9 +217,11 @@ impl Worker {
                 cache.put(stream, state);
             }
         }
+        fault::point("reply.before");
         for (job, _) in decided.jobs {
             job.answer(Verdict::Stands { position: position.clone() });
         }
+        fault::point("reply.after");
     }
 
     /// Answers the commands that were answered before, and gives the others back.

@@ -10,6 +10,7 @@ use sqlx::PgPool;
 
 use super::parking::{self, ParkedMessage};
 use super::{Commands, HandlerError, Projection, Reactor, checkpoint};
+use crate::fault;
 use crate::feed::Message;
 
 /// The move of the checkpoint that goes with an effect.
@@ -78,7 +79,9 @@ impl<P: Projection> Effect for Project<P> {
             return Ok(Applied::Moved);
         }
         self.0.apply_page(&mut transaction, messages).await?;
+        fault::point("checkpoint.before");
         transaction.commit().await?;
+        fault::point("checkpoint.after");
         self.0.committed();
         Ok(Applied::Done)
     }

@@ -14,6 +14,7 @@ use super::effect::{Applied, Effect, Move};
 use super::lease::Leases;
 use super::{HandlerError, SubscriptionOptions, SubscriptionState, checkpoint, parking};
 use crate::backoff::Backoff;
+use crate::fault;
 use crate::feed::{Feed, FeedError, Message};
 
 /// Longest time without a look at what operators want, or at whether the lease is held.
@@ -171,7 +172,9 @@ impl<E: Effect> Runner<E> {
             if page.messages.is_empty() {
                 self.checkpoint.send_replace(page.up_to);
             } else {
+                fault::point("publish.before");
                 self.handle(&page.messages, page.up_to).await?;
+                fault::point("publish.after");
                 self.handled_at = Some(Instant::now());
             }
             may_have_more = page.up_to < *self.feed.head().borrow();
@@ -352,7 +355,9 @@ impl<E: Effect> Runner<E> {
         let mut transaction = checkpoint::begin(&self.pool).await?;
         let log = self.feed.log();
         let moved = checkpoint::advance(&mut transaction, self.name(), log, self.stored, position).await?;
+        fault::point("checkpoint.before");
         transaction.commit().await?;
+        fault::point("checkpoint.after");
         if !moved {
             return self.applied(Applied::Moved, position);
         }

@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use super::{Task, TaskHandler, TaskOutcome, TaskQueue};
 use crate::backoff::Backoff;
+use crate::fault;
 
 /// Longest sleep of a worker that knows of nothing due: what other replicas schedule is found by then.
 pub(super) const IDLE_LOOK: Duration = Duration::from_secs(1);
@@ -121,6 +122,7 @@ impl<H: TaskHandler> Worker<H> {
 
     /// Claims what is due. Says also how long it is until there may be more.
     async fn claim(&self, limit: usize) -> Result<(Vec<Task>, Duration), sqlx::Error> {
+        fault::point("claim.before");
         let mut transaction = crate::subscription::begin_relaxed(&self.pool).await?;
         let lease = Uuid::new_v4();
         let rows = sqlx::query(
@@ -168,6 +170,7 @@ impl<H: TaskHandler> Worker<H> {
     }
 
     async fn carry_out(&self, task: Task) -> Finished {
+        fault::point("claim.after");
         let queue = self.queue.name();
         let started = Instant::now();
         let time = self.queue.options().lease.saturating_sub(LEASE_MARGIN);
@@ -199,7 +202,10 @@ impl<H: TaskHandler> Worker<H> {
         .bind(after.as_secs_f64())
         .execute(&mut *transaction)
         .await?;
-        transaction.commit().await
+        fault::point("settle.before");
+        transaction.commit().await?;
+        fault::point("settle.after");
+        Ok(())
     }
 
     /// Forgets tasks that are done. Those that cannot be forgotten now run again when their lease is over.
@@ -215,7 +221,10 @@ impl<H: TaskHandler> Worker<H> {
             .bind(tasks.iter().map(|task| task.lease).collect::<Vec<_>>())
             .execute(&mut *transaction)
             .await?;
-            transaction.commit().await
+            fault::point("settle.before");
+            transaction.commit().await?;
+            fault::point("settle.after");
+            Ok(())
         };
         if tasks.is_empty() {
             return;

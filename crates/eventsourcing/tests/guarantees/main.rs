@@ -15,6 +15,7 @@ mod durability;
 mod effects;
 mod endurance;
 mod idempotency;
+mod kills;
 mod leases;
 mod mutations;
 mod order;

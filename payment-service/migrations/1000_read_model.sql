@@ -14,8 +14,9 @@ CREATE TABLE payments (
     provider_reference text,
     created_at         timestamptz NOT NULL,
     updated_at         timestamptz NOT NULL,
-    -- The fold so far, so that the next event needs nothing else.
-    state              jsonb       NOT NULL
+    -- The fold so far, so that the next event needs nothing else. Nobody searches it, so it is kept as it was
+    -- written.
+    state              json        NOT NULL
 );
 CREATE INDEX payments_newest ON payments (created_at DESC, order_id DESC);
 CREATE INDEX payments_newest_by_status ON payments (status, created_at DESC, order_id DESC);

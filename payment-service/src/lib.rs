@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use adapters::integration_events;
-use adapters::projections::{ReadModel, ScheduleProviderCalls};
+use adapters::projections::{Intents, ReadModel, ScheduleProviderCalls, read_model};
 use adapters::saga_requests::SagaRequests;
 use adapters::simulator::{Simulator, SimulatorOptions};
 use application::{CallOptions, Payments, ProviderCalls, provider_calls, webhooks};
@@ -143,14 +143,13 @@ impl PaymentService {
         tracker.spawn(log.clone().follow(stop.clone()));
         let payments = Payments::new(CommandProcessor::start(log.clone(), ProcessorOptions::default()));
         let subscriptions = Subscriptions::new(&log, stop.clone(), tracker.clone());
-        let own_log = || Arc::new(log.clone());
-
-        let read_model = subscriptions.project(own_log(), ReadModel).await?;
+        let linger = SubscriptionOptions { linger: read_model::LINGER, ..SubscriptionOptions::default() };
+        let read_model = subscriptions.project_with(Arc::new(log.clone()), ReadModel, linger).await?;
         // An order waits for the call, so the intent does not wait for others.
         let at_once = SubscriptionOptions { linger: Duration::ZERO, ..SubscriptionOptions::default() };
         let queue = TaskQueue::new(provider_calls::QUEUE, options.calls.task_options());
         let schedule = ScheduleProviderCalls { queue: queue.clone() };
-        subscriptions.project_with(own_log(), schedule, at_once).await?;
+        subscriptions.project_with(Arc::new(Intents(log.clone())), schedule, at_once).await?;
         subscriptions.react(upstream.saga, SagaRequests { payments: payments.clone() }).await?;
 
         let (notifications, notified) = mpsc::channel(NOTIFICATION_QUEUE);

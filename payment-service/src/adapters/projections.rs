@@ -1,9 +1,9 @@
 //! What follows the payments' own log: the read model for people, and the calls that intents lead to.
 
 pub mod provider_calls;
-mod read_model;
+pub mod read_model;
 
-pub use provider_calls::ScheduleProviderCalls;
+pub use provider_calls::{Intents, ScheduleProviderCalls};
 pub use read_model::ReadModel;
 
 use eventsourcing::{HandlerError, RecordedEvent};

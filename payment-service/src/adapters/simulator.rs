@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use crate::application::{Action, CallError, Found, Notification, Outcome, PaymentProvider, ProviderCall};
 use crate::domain::OrderId;
-use script::{Answering, Arrival, Behaviour, Webhooks};
+use script::{Answering, Behaviour, Webhooks};
 
 /// How the simulator takes its time.
 #[derive(Clone, Debug)]
@@ -91,25 +91,24 @@ impl Simulator {
 
 impl PaymentProvider for Simulator {
     async fn perform(&self, call: &ProviderCall, idempotency_key: Uuid) -> Result<Outcome, CallError> {
-        let behaviour_of = |token: &str| self.behaviour(token, &call.action);
-        let received = memory::receive(&self.memory, call, idempotency_key, behaviour_of)
+        let script_of = |token: &str| Script::of(token, &self.options);
+        let received = memory::receive(&self.memory, call, idempotency_key, script_of)
             .await
             .map_err(|error| CallError::Unknown(error.to_string()))?;
-        match (received.arrival, received.outcome) {
-            (_, Some(outcome)) if !received.newly_done => Ok(outcome),
-            (Arrival::Lost, _) => std::future::pending().await,
-            (Arrival::Fails, _) | (Arrival::Done, None) => {
-                Err(CallError::NotDone("500 Internal Server Error".into()))
-            }
-            (Arrival::Done, Some(outcome)) => {
+        let behaviour = self.behaviour(&received.token, &call.action);
+        match received.outcome {
+            Some(outcome) if received.newly_done => {
                 self.notify(call, idempotency_key, &received.token, &outcome).await;
-                match received.behaviour.answering {
+                match behaviour.answering {
                     Answering::Prompt => {}
                     Answering::Slow => tokio::time::sleep(self.options.slow).await,
                     Answering::Never => std::future::pending().await,
                 }
                 Ok(outcome)
             }
+            Some(outcome) => Ok(outcome),
+            None if behaviour.is_lost(received.sends) => std::future::pending().await,
+            None => Err(CallError::NotDone("500 Internal Server Error".into())),
         }
     }
 

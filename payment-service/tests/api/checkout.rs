@@ -94,8 +94,13 @@ async fn a_payment_stays_unknown_and_visible_beyond_its_budget_and_is_asked_on()
         (shop.count(asks, order).await > 5).then_some(())
     };
     eventually("more asks than the budget has", SOON, asked).await;
-    let request = pb::ListPaymentsRequest { status: pb::PaymentStatus::Unknown.into(), ..Default::default() };
-    let listed = shop.client().list_payments(as_operator(request)).await.unwrap().into_inner().payments;
+    let unknown = || async {
+        let status = pb::PaymentStatus::Unknown.into();
+        let request = pb::ListPaymentsRequest { status, ..Default::default() };
+        let listed = shop.client().list_payments(as_operator(request)).await.unwrap().into_inner().payments;
+        (!listed.is_empty()).then_some(listed)
+    };
+    let listed = eventually("it is listed", SOON, unknown).await;
     assert_eq!(listed.len(), 1);
     assert_eq!(listed[0].order_id, order.to_string());
     assert_eq!(shop.stored(order).await[1..].len(), 2, "only that it is unknown, and that a void is wanted");

@@ -2,8 +2,10 @@
 //! status means is said once, there. Events that wait together are folded together, so that only what the last
 //! of them leaves behind is written.
 
+use std::collections::BTreeSet;
 use std::collections::btree_map::{BTreeMap, Entry};
 use std::slice;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use eventsourcing::{Decider, HandlerError, Projection, RecordedEvent};
@@ -15,6 +17,10 @@ use super::order_of;
 use crate::application::payments::RefundState;
 use crate::domain::RefundId;
 use crate::domain::payment::{Payment, PaymentState, RefundStatus, Status};
+
+/// How long events wait for others to be written with, while nobody waits to read them: a payment that is
+/// authorized and captured meanwhile is written once.
+pub const LINGER: Duration = Duration::from_millis(200);
 
 /// The projection.
 pub struct ReadModel;
@@ -81,12 +87,16 @@ async fn load(
     connection: &mut PgConnection,
     page: &[RecordedEvent],
 ) -> Result<BTreeMap<Uuid, PaymentState>, HandlerError> {
-    let ids =
-        page.iter().map(|recorded| Ok(order_of(recorded)?.0)).collect::<Result<Vec<_>, HandlerError>>()?;
-    let rows = sqlx::query("SELECT order_id, state FROM payments WHERE order_id = ANY ($1)")
-        .bind(ids)
-        .fetch_all(connection)
-        .await?;
+    let ids: BTreeSet<Uuid> =
+        page.iter().map(|recorded| Ok(order_of(recorded)?.0)).collect::<Result<_, HandlerError>>()?;
+    // Not `= ANY`: the statement keeps the plan that was good while the table was empty.
+    let rows = sqlx::query(
+        "SELECT p.order_id, p.state FROM unnest($1::uuid[]) AS wanted(order_id), \
+                LATERAL (SELECT order_id, state FROM payments WHERE order_id = wanted.order_id LIMIT 1) p",
+    )
+    .bind(ids.into_iter().collect::<Vec<_>>())
+    .fetch_all(connection)
+    .await?;
     let entries = rows.into_iter().map(|row| Ok((row.try_get(0)?, row.try_get::<Json<_>, _>(1)?.0)));
     Ok(entries.collect::<Result<_, sqlx::Error>>()?)
 }
@@ -94,16 +104,28 @@ async fn load(
 async fn store_payments(
     connection: &mut PgConnection,
     changes: &BTreeMap<Uuid, Change>,
-) -> Result<(), sqlx::Error> {
+) -> Result<(), HandlerError> {
+    if changes.is_empty() {
+        return Ok(());
+    }
+    let state = |change: &Change| serde_json::to_string(&change.state);
+    let states: Vec<String> = changes
+        .values()
+        .map(state)
+        .collect::<Result<_, _>>()
+        .map_err(|error| HandlerError::Poison(format!("a payment cannot be written down: {error}")))?;
     fn column<'a, T>(changes: &'a BTreeMap<Uuid, Change>, of: impl Fn(&'a Change) -> T) -> Vec<T> {
         changes.values().map(of).collect()
     }
     sqlx::query(
         "INSERT INTO payments (order_id, version, status, currency, amount, captured, refunded, reason, \
                                provider_reference, created_at, updated_at, state) \
-         SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], \
-                              $7::bigint[], $8::text[], $9::text[], $10::timestamptz[], $11::timestamptz[], \
-                              $12::jsonb[]) \
+         SELECT r.order_id, r.version, r.status, r.currency, r.amount, r.captured, r.refunded, r.reason, \
+                r.provider_reference, r.created_at, r.updated_at, r.state::json \
+           FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], \
+                       $7::bigint[], $8::text[], $9::text[], $10::timestamptz[], $11::timestamptz[], $12::text[]) \
+                AS r(order_id, version, status, currency, amount, captured, refunded, reason, provider_reference, \
+                     created_at, updated_at, state) \
          ON CONFLICT (order_id) DO UPDATE \
             SET version = excluded.version, status = excluded.status, currency = excluded.currency, \
                 amount = excluded.amount, captured = excluded.captured, refunded = excluded.refunded, \
@@ -121,7 +143,7 @@ async fn store_payments(
     .bind(column(changes, |change| change.state.provider_reference().map(|reference| reference.0.as_str())))
     .bind(column(changes, |change| change.created_at))
     .bind(column(changes, |change| change.updated_at))
-    .bind(column(changes, |change| Json(&change.state)))
+    .bind(states)
     .execute(connection)
     .await?;
     Ok(())

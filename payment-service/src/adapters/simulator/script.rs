@@ -1,39 +1,37 @@
 //! What the simulated provider does with which token: one table, in the order in which a shopper would try them.
 
+use serde::Serialize;
+
 use super::SimulatorOptions;
 use crate::application::Action;
 use crate::domain::Reason;
 
-/// How one token plays, call by call.
-#[derive(Clone, Debug, Default)]
+/// How one token plays, call by call. What a call does is stored with the payment, in this form; how it is answered
+/// and asked about is looked up again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Script {
     authorize: Behaviour,
     capture: Behaviour,
     void: Behaviour,
     refund: Behaviour,
+    #[serde(skip)]
     pub(super) webhooks: Webhooks,
 }
 
 /// How one kind of call plays.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub(super) struct Behaviour {
     /// Sends that never arrive.
     lost: u32,
     /// Sends after those that arrive and fail, with nothing done.
     failures: u32,
+    #[serde(skip)]
     pub answering: Answering,
     /// Times that it is pending when asked about.
+    #[serde(skip)]
     pub pending_asks: u32,
     /// Why it is refused, if it is.
     pub refusal: Option<Reason>,
-}
-
-/// What becomes of a call on its way in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Arrival {
-    Lost,
-    Fails,
-    Done,
 }
 
 /// What becomes of the answer to a call that was carried out. A repeat is always answered at once.
@@ -56,13 +54,9 @@ pub(super) enum Webhooks {
 }
 
 impl Behaviour {
-    /// What becomes of a call that is sent for the n-th time, counted from 1.
-    pub fn arrival(&self, sends: u32) -> Arrival {
-        match sends {
-            n if n <= self.lost => Arrival::Lost,
-            n if n <= self.lost + self.failures => Arrival::Fails,
-            _ => Arrival::Done,
-        }
+    /// Whether a call is lost that is sent for the n-th time, counted from 1.
+    pub fn is_lost(&self, sends: u32) -> bool {
+        sends <= self.lost
     }
 
     fn slow() -> Self {
@@ -128,6 +122,11 @@ impl Script {
         }
     }
 
+    /// Whether all goes well, and there is nothing to remember.
+    pub(super) fn is_plain(&self) -> bool {
+        *self == Self::default()
+    }
+
     pub(super) fn behaviour(self, action: &Action) -> Behaviour {
         match action {
             Action::Authorize { .. } => self.authorize,
@@ -143,10 +142,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_call_is_lost_then_fails_then_is_done() {
-        let behaviour = Behaviour { lost: 1, failures: 2, ..Behaviour::default() };
-        let arrivals = [1, 2, 3, 4].map(|sends| behaviour.arrival(sends));
-        assert_eq!(arrivals, [Arrival::Lost, Arrival::Fails, Arrival::Fails, Arrival::Done]);
+    fn only_what_a_call_does_is_stored_and_nothing_when_all_goes_well() {
+        let script = |token| Script::of(token, &SimulatorOptions::default());
+        assert!(script("tok_success").is_plain());
+        let stored = serde_json::to_value(script("tok_error_then_success")).unwrap();
+        assert_eq!(stored["capture"], serde_json::json!({"lost": 0, "failures": 2, "refusal": null}));
+        let stored = serde_json::to_value(script("tok_capture_fails")).unwrap();
+        assert_eq!(stored["capture"]["refusal"], "CAPTURE_REFUSED");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use std::time::Duration;
 use contracts::shop::order::v1::order_service_server::OrderServiceServer;
 use eventsourcing::{
     CommandProcessor, EventLog, FeedError, IntegrationFeed, LogFeed, LogOptions, OpenError, ProcessorOptions,
-    Subscriptions,
+    SubscriptionOptions, Subscriptions,
 };
 use service_runtime::Secret;
 use service_runtime::auth::{AccessTokens, NoKeys};
@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use adapters::integration_events::{SOURCE, publish};
-use adapters::projections::{CatalogueProjection, OrdersProjection};
+use adapters::projections::{CatalogueProjection, OrdersProjection, orders};
 use adapters::saga_requests::SagaRequests;
 use application::catalogue::Catalogue;
 use application::personal_data::{MasterKeyError, MasterKeys, PersonalData, PersonalDataError};
@@ -140,7 +140,8 @@ impl OrderService {
 
         let subscriptions = Subscriptions::new(&log, stop.clone(), tracker.clone());
         let catalogue = subscriptions.project(upstream.product, CatalogueProjection).await?;
-        let orders = subscriptions.project(Arc::new(log.clone()), OrdersProjection).await?;
+        let linger = SubscriptionOptions { linger: orders::LINGER, ..SubscriptionOptions::default() };
+        let orders = subscriptions.project_with(Arc::new(log.clone()), OrdersProjection, linger).await?;
         subscriptions.react(upstream.saga, SagaRequests::new(processor.clone())).await?;
 
         let watch = WatchOrders::new(log.clone(), personal_data.clone(), options.max_watches, stop);

@@ -1,7 +1,7 @@
 //! Read models, each kept in step with one feed.
 
 mod catalogue;
-mod orders;
+pub mod orders;
 
 pub use catalogue::CatalogueProjection;
 pub use orders::OrdersProjection;

@@ -3,7 +3,7 @@
 //! configuration holds. Deleting the key row forgets the person: events, folds and audits stay as they are.
 //!
 //! What happens when a person is forgotten while they order: the key row is durable before the event that
-//! needs it, and nobody keeps keys in memory. If the row is deleted between the two, the event is stored with a
+//! needs it, both being in one database, and nobody keeps keys in memory. If the row is deleted between the two, the event is stored with a
 //! contact that nobody can open, so the order is as forgotten as those before it; an order that begins
 //! afterwards gets a new key, since its sender has come back.
 //!

@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use adapters::expiry::{self, ExpireReservations, ReservationTimers};
-use adapters::projections::ReadModel;
+use adapters::projections::{self, ReadModel};
 use adapters::saga_requests::SagaRequests;
 use adapters::{SOURCE, publish};
 use application::{Queries, Reservations, StockKeeping};
@@ -140,7 +140,8 @@ impl InventoryService {
 
         let own: Arc<EventLog> = Arc::new(log.clone());
         let subscriptions = Subscriptions::new(&log, stop.clone(), tracker.clone());
-        let read_model = subscriptions.project(own.clone(), ReadModel).await?;
+        let linger = SubscriptionOptions { linger: projections::LINGER, ..SubscriptionOptions::default() };
+        let read_model = subscriptions.project_with(own.clone(), ReadModel, linger).await?;
         let queue = TaskQueue::new(expiry::QUEUE, TaskOptions::default());
         let linger = SubscriptionOptions { linger: expiry::LINGER, ..SubscriptionOptions::default() };
         subscriptions.project_with(own, ReservationTimers { queue: queue.clone() }, linger).await?;

@@ -1,15 +1,31 @@
-//! Keeps the tables that reads answer from in step with the log. They hold nothing that the log does not.
+//! Keeps the tables that reads answer from in step with the log. They hold nothing that the log does not. Events
+//! that wait together are added up, so that a row is written once however much happened to it.
 
+use std::collections::btree_map::{BTreeMap, Entry};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
 use eventsourcing::{HandlerError, Projection, RecordedEvent};
 use sqlx::PgConnection;
 use sqlx::types::Json;
+use uuid::Uuid;
 
 use crate::domain::reservation::{Reservation, ReservationEvent, ReservationStatus};
 use crate::domain::stock::{Stock, StockEvent};
 use crate::domain::{Line, OrderId};
 
+/// How long events wait for others to be written with, while nobody waits to read them.
+pub const LINGER: Duration = Duration::from_millis(100);
+
 /// The tables `stock_levels` and `reservations`.
 pub struct ReadModel;
+
+/// What the events of a page change, by the keys of the rows and in their order, as every writer takes them.
+#[derive(Default)]
+struct Page {
+    levels: BTreeMap<String, Step>,
+    reservations: BTreeMap<Uuid, Outcome>,
+}
 
 impl Projection for ReadModel {
     type Message = RecordedEvent;
@@ -19,17 +35,31 @@ impl Projection for ReadModel {
     }
 
     async fn apply(&self, connection: &mut PgConnection, event: &RecordedEvent) -> Result<(), HandlerError> {
-        if let Some(happened) = event.decode::<Stock>()? {
-            move_level(connection, event, &happened).await?;
+        self.apply_page(connection, std::slice::from_ref(event)).await
+    }
+
+    async fn apply_page(
+        &self,
+        connection: &mut PgConnection,
+        events: &[RecordedEvent],
+    ) -> Result<(), HandlerError> {
+        let mut page = Page::default();
+        for event in events {
+            if let Some(happened) = event.decode::<Stock>()? {
+                page.move_level(event, &happened);
+            }
+            if let Some(happened) = event.decode::<Reservation>()? {
+                page.set_reservation(event, happened)?;
+            }
         }
-        if let Some(happened) = event.decode::<Reservation>()? {
-            set_reservation(connection, event, &happened).await?;
-        }
+        move_levels(connection, &page.levels).await?;
+        set_shortfalls(connection, &page.levels).await?;
+        set_reservations(connection, &page.reservations).await?;
         Ok(())
     }
 }
 
-/// What an event adds to the counters of a stock level.
+/// What events add to the counters of a stock level.
 #[derive(Default)]
 struct Step {
     received: i64,
@@ -38,92 +68,155 @@ struct Step {
     reserved: i64,
     committed: i64,
     shortfall_open: Option<bool>,
+    /// Every event moves the version, since the etag is made of it.
+    version: u64,
+    updated_at: DateTime<Utc>,
 }
 
-impl From<&StockEvent> for Step {
-    fn from(event: &StockEvent) -> Self {
-        let none = Self::default();
+impl Step {
+    fn add(&mut self, event: &StockEvent) {
         match event {
-            StockEvent::StockReceived { quantity, .. } => Self { received: quantity.get(), ..none },
-            StockEvent::StockAdjusted { delta, .. } => Self { adjusted: delta.get(), ..none },
-            StockEvent::PiecesReserved { quantity, .. } => Self { reserved: quantity.get(), ..none },
-            StockEvent::PiecesReleased { quantity, .. } => Self { reserved: -quantity.get(), ..none },
+            StockEvent::StockReceived { quantity, .. } => self.received += quantity.get(),
+            StockEvent::StockAdjusted { delta, .. } => self.adjusted += delta.get(),
+            StockEvent::PiecesReserved { quantity, .. } => self.reserved += quantity.get(),
+            StockEvent::PiecesReleased { quantity, .. } => self.reserved -= quantity.get(),
             StockEvent::PiecesCommitted { quantity, .. } => {
-                Self { reserved: -quantity.get(), committed: quantity.get(), ..none }
+                self.reserved -= quantity.get();
+                self.committed += quantity.get();
             }
-            StockEvent::PiecesRestocked { quantity, .. } => Self { restocked: quantity.get(), ..none },
-            StockEvent::ShortfallOpened { .. } => Self { shortfall_open: Some(true), ..none },
-            StockEvent::ShortfallClosed {} => Self { shortfall_open: Some(false), ..none },
-            StockEvent::AvailabilityChanged { .. } => none,
+            StockEvent::PiecesRestocked { quantity, .. } => self.restocked += quantity.get(),
+            StockEvent::ShortfallOpened { .. } => self.shortfall_open = Some(true),
+            StockEvent::ShortfallClosed {} => self.shortfall_open = Some(false),
+            StockEvent::AvailabilityChanged { .. } => {}
         }
     }
 }
 
-async fn move_level(
+/// How far events bring a reservation.
+struct Outcome {
+    status: ReservationStatus,
+    /// What the first of them held; the row keeps what was held first.
+    lines: Vec<Line>,
+    expires_at: Option<DateTime<Utc>>,
+    updated_at: DateTime<Utc>,
+}
+
+impl Page {
+    fn move_level(&mut self, event: &RecordedEvent, happened: &StockEvent) {
+        let step = self.levels.entry(event.stream_id.key().to_owned()).or_default();
+        step.add(happened);
+        (step.version, step.updated_at) = (event.version, event.recorded_at);
+    }
+
+    fn set_reservation(
+        &mut self,
+        event: &RecordedEvent,
+        happened: ReservationEvent,
+    ) -> Result<(), HandlerError> {
+        let nothing = Vec::new();
+        let (status, lines, expires_at) = match happened {
+            ReservationEvent::StockReserved { lines, expires_at } => {
+                (ReservationStatus::Held, lines.as_slice().to_vec(), Some(expires_at))
+            }
+            ReservationEvent::StockReservationRejected(_) => (ReservationStatus::Rejected, nothing, None),
+            ReservationEvent::ReservationPinned {} => (ReservationStatus::Pinned, nothing, None),
+            ReservationEvent::StockReleased {} => (ReservationStatus::Released, nothing, None),
+            ReservationEvent::ReservationExpired {} => (ReservationStatus::Expired, nothing, None),
+            ReservationEvent::StockCommitted {} => (ReservationStatus::Committed, nothing, None),
+            ReservationEvent::StockRestocked {} => (ReservationStatus::Restocked, nothing, None),
+            ReservationEvent::ReservationPinRejected { .. } | ReservationEvent::RequestAnswered { .. } => {
+                return Ok(());
+            }
+        };
+        let order_id = OrderId::parse(event.stream_id.key())
+            .map_err(|error| HandlerError::Poison(format!("stream {}: the key {error}", event.stream_id)))?;
+        let updated_at = event.recorded_at;
+        match self.reservations.entry(order_id.as_uuid()) {
+            Entry::Vacant(place) => _ = place.insert(Outcome { status, lines, expires_at, updated_at }),
+            // A request that is refused after the reservation's end does not change how it ended.
+            Entry::Occupied(_) if status == ReservationStatus::Rejected => {}
+            Entry::Occupied(known) => {
+                let known = known.into_mut();
+                (known.status, known.updated_at) = (status, updated_at);
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn move_levels(
     connection: &mut PgConnection,
-    event: &RecordedEvent,
-    happened: &StockEvent,
-) -> Result<(), HandlerError> {
-    let step = Step::from(happened);
-    // Every event moves the version, since the etag is made of it.
+    levels: &BTreeMap<String, Step>,
+) -> Result<(), sqlx::Error> {
+    if levels.is_empty() {
+        return Ok(());
+    }
+    let sum = |of: fn(&Step) -> i64| levels.values().map(of).collect::<Vec<_>>();
     sqlx::query(
         "INSERT INTO stock_levels AS level \
            (sku, received, restocked, adjusted, reserved, committed, shortfall_open, version, updated_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, coalesce($7, false), $8, $9) \
+         SELECT s.sku, s.received, s.restocked, s.adjusted, s.reserved, s.committed, false, s.version, s.updated_at \
+           FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], \
+                       $7::bigint[], $8::timestamptz[]) \
+                AS s(sku, received, restocked, adjusted, reserved, committed, version, updated_at) \
          ON CONFLICT (sku) DO UPDATE SET \
-           received = level.received + $2, restocked = level.restocked + $3, adjusted = level.adjusted + $4, \
-           reserved = level.reserved + $5, committed = level.committed + $6, \
-           shortfall_open = coalesce($7, level.shortfall_open), version = $8, updated_at = $9",
+           received = level.received + excluded.received, restocked = level.restocked + excluded.restocked, \
+           adjusted = level.adjusted + excluded.adjusted, reserved = level.reserved + excluded.reserved, \
+           committed = level.committed + excluded.committed, \
+           version = excluded.version, updated_at = excluded.updated_at",
     )
-    .bind(event.stream_id.key())
-    .bind(step.received)
-    .bind(step.restocked)
-    .bind(step.adjusted)
-    .bind(step.reserved)
-    .bind(step.committed)
-    .bind(step.shortfall_open)
-    .bind(event.version.cast_signed())
-    .bind(event.recorded_at)
+    .bind(levels.keys().map(String::as_str).collect::<Vec<_>>())
+    .bind(sum(|step| step.received))
+    .bind(sum(|step| step.restocked))
+    .bind(sum(|step| step.adjusted))
+    .bind(sum(|step| step.reserved))
+    .bind(sum(|step| step.committed))
+    .bind(sum(|step| step.version.cast_signed()))
+    .bind(levels.values().map(|step| step.updated_at).collect::<Vec<_>>())
     .execute(connection)
     .await?;
     Ok(())
 }
 
-async fn set_reservation(
+/// Shortfalls are rare: one statement for each.
+async fn set_shortfalls(
     connection: &mut PgConnection,
-    event: &RecordedEvent,
-    happened: &ReservationEvent,
-) -> Result<(), HandlerError> {
-    let nothing: &[Line] = &[];
-    let (status, lines, expires_at) = match happened {
-        ReservationEvent::StockReserved { lines, expires_at } => {
-            (ReservationStatus::Held, lines.as_slice(), Some(*expires_at))
-        }
-        ReservationEvent::StockReservationRejected(_) => (ReservationStatus::Rejected, nothing, None),
-        ReservationEvent::ReservationPinned {} => (ReservationStatus::Pinned, nothing, None),
-        ReservationEvent::StockReleased {} => (ReservationStatus::Released, nothing, None),
-        ReservationEvent::ReservationExpired {} => (ReservationStatus::Expired, nothing, None),
-        ReservationEvent::StockCommitted {} => (ReservationStatus::Committed, nothing, None),
-        ReservationEvent::StockRestocked {} => (ReservationStatus::Restocked, nothing, None),
-        ReservationEvent::ReservationPinRejected { .. } | ReservationEvent::RequestAnswered { .. } => {
-            return Ok(());
-        }
-    };
-    let order_id = OrderId::parse(event.stream_id.key())
-        .map_err(|error| HandlerError::Poison(format!("stream {}: the key {error}", event.stream_id)))?;
-    // A request that is refused after the reservation's end does not change how it ended.
-    let keep_end = status == ReservationStatus::Rejected;
+    levels: &BTreeMap<String, Step>,
+) -> Result<(), sqlx::Error> {
+    for (sku, step) in levels {
+        let Some(open) = step.shortfall_open else { continue };
+        sqlx::query("UPDATE stock_levels SET shortfall_open = $2 WHERE sku = $1")
+            .bind(sku)
+            .bind(open)
+            .execute(&mut *connection)
+            .await?;
+    }
+    Ok(())
+}
+
+async fn set_reservations(
+    connection: &mut PgConnection,
+    reservations: &BTreeMap<Uuid, Outcome>,
+) -> Result<(), sqlx::Error> {
+    if reservations.is_empty() {
+        return Ok(());
+    }
+    fn column<'a, T>(reservations: &'a BTreeMap<Uuid, Outcome>, of: impl Fn(&'a Outcome) -> T) -> Vec<T> {
+        reservations.values().map(of).collect()
+    }
+    // Only a page that begins with a refusal ends with it; see above.
     sqlx::query(
-        "INSERT INTO reservations AS known (order_id, status, lines, expires_at, updated_at) \
-         VALUES ($1, $2, $3, $4, $5) \
-         ON CONFLICT (order_id) DO UPDATE SET status = $2, updated_at = $5 WHERE NOT $6",
+        "INSERT INTO reservations (order_id, status, lines, expires_at, updated_at) \
+         SELECT * FROM unnest($1::uuid[], $2::text[], $3::jsonb[], $4::timestamptz[], $5::timestamptz[]) \
+         ON CONFLICT (order_id) DO UPDATE SET status = excluded.status, updated_at = excluded.updated_at \
+          WHERE excluded.status <> $6",
     )
-    .bind(order_id.as_uuid())
-    .bind(status.as_str())
-    .bind(Json(lines))
-    .bind(expires_at)
-    .bind(event.recorded_at)
-    .bind(keep_end)
+    .bind(reservations.keys().copied().collect::<Vec<_>>())
+    .bind(column(reservations, |outcome| outcome.status.as_str()))
+    .bind(column(reservations, |outcome| Json(&outcome.lines)))
+    .bind(column(reservations, |outcome| outcome.expires_at))
+    .bind(column(reservations, |outcome| outcome.updated_at))
+    .bind(ReservationStatus::Rejected.as_str())
     .execute(connection)
     .await?;
     Ok(())

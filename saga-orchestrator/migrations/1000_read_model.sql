@@ -2,8 +2,9 @@
 CREATE TABLE sagas (
     -- checkout-ORDER or cancellation-ORDER
     saga_id    text        COLLATE "C" PRIMARY KEY,
-    -- what the next event is folded onto; the columns below are made from it
-    state      jsonb       NOT NULL,
+    -- what the next event is folded onto; the columns below are made from it. Nobody searches it, so it is kept
+    -- as it was written
+    state      json        NOT NULL,
     status     text        NOT NULL
                CHECK (status IN ('running', 'compensating', 'completed', 'compensated', 'stuck')),
     -- NULL at the end

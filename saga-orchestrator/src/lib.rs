@@ -28,7 +28,7 @@ use tokio_util::task::TaskTracker;
 use adapters::integration_events::{SOURCE, publish};
 use adapters::metrics;
 use adapters::participants::Participant;
-use adapters::read_model::ReadModel;
+use adapters::read_model::{self, ReadModel};
 use adapters::timers::{self, FireTimers, SagaTimers};
 use application::{Queries, Sagas};
 use domain::Policy;
@@ -122,7 +122,8 @@ impl SagaOrchestrator {
 
         let own: Arc<EventLog> = Arc::new(log.clone());
         let subscriptions = Subscriptions::new(&log, stop.clone(), tracker.clone());
-        subscriptions.project(own.clone(), ReadModel).await?;
+        let linger = SubscriptionOptions { linger: read_model::LINGER, ..SubscriptionOptions::default() };
+        subscriptions.project_with(own.clone(), ReadModel, linger).await?;
         let queue = TaskQueue::new(timers::QUEUE, TaskOptions::default());
         let linger = SubscriptionOptions { linger: timers::LINGER, ..SubscriptionOptions::default() };
         subscriptions.project_with(own, SagaTimers { queue: queue.clone() }, linger).await?;

@@ -1,7 +1,8 @@
 //! Keeps the table `sagas` in step with the log. A row is the fold of its saga's events, by the domain's own fold: the
 //! state is read, the events of a page are folded onto it, and what they leave behind is written once.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use eventsourcing::{HandlerError, Projection, RecordedEvent};
@@ -14,15 +15,25 @@ use super::{event_of, metrics};
 use crate::application::{SagaId, SagaView};
 use crate::domain::{Event, Kind, Saga, Step};
 
+/// How long events wait for others to be written with: a saga that begins and ends meanwhile is written once. Only
+/// lists and gauges read the table, and nothing is decided by them.
+pub const LINGER: Duration = Duration::from_millis(200);
+
 /// The projection behind `ListSagas` and the gauges.
 pub struct ReadModel;
 
 /// What a row is made from.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default)]
 struct Followed {
-    saga: Saga,
+    state: State,
     version: u64,
     updated_at: DateTime<Utc>,
+}
+
+/// What the next event is folded onto.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct State {
+    saga: Saga,
     /// When the open step was sent first.
     step_since: DateTime<Utc>,
 }
@@ -51,24 +62,24 @@ impl Projection for ReadModel {
             if recorded.version <= followed.version {
                 continue;
             }
-            measure(recorded, kind, &event, followed.step_since);
+            measure(recorded, kind, &event, followed.state.step_since);
             followed.follow(recorded, &event);
         }
-        store(connection, sagas).await?;
-        Ok(())
+        store(connection, sagas).await
     }
 }
 
 impl Followed {
     fn follow(&mut self, recorded: &RecordedEvent, event: &Event) {
-        self.saga = std::mem::take(&mut self.saga).evolve(event);
-        if let Some(subject) = &mut self.saga.subject {
+        let state = &mut self.state;
+        state.saga = std::mem::take(&mut state.saga).evolve(event);
+        if let Some(subject) = &mut state.saga.subject {
             // Nobody who looks at sagas needs these, and no fold depends on them.
             subject.lines.clear();
             subject.payment_token.clear();
         }
         if matches!(event, Event::StepRequested { attempt: 1, .. }) {
-            self.step_since = recorded.recorded_at;
+            state.step_since = recorded.recorded_at;
         }
         (self.version, self.updated_at) = (recorded.version, recorded.recorded_at);
     }
@@ -77,41 +88,58 @@ impl Followed {
 async fn load(
     connection: &mut PgConnection,
     page: &[RecordedEvent],
-) -> Result<HashMap<String, Followed>, HandlerError> {
+) -> Result<BTreeMap<String, Followed>, HandlerError> {
     let mut ids: Vec<&str> = page.iter().map(|event| event.stream_id.as_str()).collect();
     ids.sort_unstable();
     ids.dedup();
-    let rows = sqlx::query("SELECT saga_id, state FROM sagas WHERE saga_id = ANY ($1)")
-        .bind(ids)
-        .fetch_all(connection)
-        .await?;
+    // Not `= ANY`: the statement keeps the plan that was good while the table was empty.
+    let rows = sqlx::query(
+        "SELECT s.saga_id, s.state, s.version, s.updated_at FROM unnest($1::text[]) AS wanted(saga_id), \
+                LATERAL (SELECT * FROM sagas WHERE sagas.saga_id = wanted.saga_id LIMIT 1) s",
+    )
+    .bind(ids)
+    .fetch_all(connection)
+    .await?;
     let row = |row: sqlx::postgres::PgRow| {
-        Ok::<_, sqlx::Error>((row.try_get(0)?, row.try_get::<Json<Followed>, _>(1)?.0))
+        let state = row.try_get::<Json<State>, _>(1)?.0;
+        let version = row.try_get::<i64, _>(2)?.cast_unsigned();
+        Ok::<_, sqlx::Error>((row.try_get(0)?, Followed { state, version, updated_at: row.try_get(3)? }))
     };
     Ok(rows.into_iter().map(row).collect::<Result<_, _>>()?)
 }
 
-async fn store(connection: &mut PgConnection, sagas: HashMap<String, Followed>) -> Result<(), sqlx::Error> {
-    let view = |(id, followed): (String, Followed)| {
-        let view = SagaView::of(&followed.saga, followed.version, followed.updated_at)?;
-        Some((id, view, followed))
-    };
-    let rows: Vec<_> = sagas.into_iter().filter_map(view).collect();
-    fn column<'r, T>(rows: &'r [(String, SagaView, Followed)], of: impl Fn(&'r SagaView) -> T) -> Vec<T> {
+/// Stores rows in the order of their keys, as every writer of them takes them.
+async fn store(connection: &mut PgConnection, sagas: BTreeMap<String, Followed>) -> Result<(), HandlerError> {
+    let mut rows = Vec::with_capacity(sagas.len());
+    for (id, followed) in sagas {
+        let view = SagaView::of(&followed.state.saga, followed.version, followed.updated_at);
+        let Some(view) = view else { continue };
+        let state = serde_json::to_string(&followed.state)
+            .map_err(|error| HandlerError::Poison(format!("saga {id} cannot be written down: {error}")))?;
+        rows.push((id, view, state));
+    }
+    if rows.is_empty() {
+        return Ok(());
+    }
+    fn column<'r, T>(rows: &'r [(String, SagaView, String)], of: impl Fn(&'r SagaView) -> T) -> Vec<T> {
         rows.iter().map(|(_, view, _)| of(view)).collect()
     }
     sqlx::query(
         "INSERT INTO sagas (saga_id, state, status, open_step, attempts, deadline, reason, definition, started_at, \
                             updated_at, version) \
-         SELECT * FROM unnest($1::text[], $2::jsonb[], $3::text[], $4::text[], $5::int[], $6::timestamptz[], \
-                              $7::text[], $8::int[], $9::timestamptz[], $10::timestamptz[], $11::bigint[]) \
+         SELECT r.saga_id, r.state::json, r.status, r.open_step, r.attempts, r.deadline, r.reason, r.definition, \
+                r.started_at, r.updated_at, r.version \
+           FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::int[], $6::timestamptz[], \
+                       $7::text[], $8::int[], $9::timestamptz[], $10::timestamptz[], $11::bigint[]) \
+                AS r(saga_id, state, status, open_step, attempts, deadline, reason, definition, started_at, \
+                     updated_at, version) \
          ON CONFLICT (saga_id) DO UPDATE SET \
              state = excluded.state, status = excluded.status, open_step = excluded.open_step, \
              attempts = excluded.attempts, deadline = excluded.deadline, reason = excluded.reason, \
              updated_at = excluded.updated_at, version = excluded.version",
     )
     .bind(rows.iter().map(|(id, ..)| id.as_str()).collect::<Vec<_>>())
-    .bind(rows.iter().map(|(_, _, followed)| Json(followed)).collect::<Vec<_>>())
+    .bind(rows.iter().map(|(.., state)| state.as_str()).collect::<Vec<_>>())
     .bind(column(&rows, |view| view.status.as_str()))
     .bind(column(&rows, |view| view.open_step.map(Step::name)))
     .bind(column(&rows, |view| view.attempts as i32))

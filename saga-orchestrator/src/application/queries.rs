@@ -58,7 +58,12 @@ impl Queries {
                 version = recorded.version;
                 saga = saga.evolve(&event);
                 let actor = &recorded.metadata.actor;
-                timeline.push(TimelineEntry::of(&event, recorded.event_type.clone(), actor, recorded.recorded_at));
+                timeline.push(TimelineEntry::of(
+                    &event,
+                    recorded.event_type.clone(),
+                    actor,
+                    recorded.recorded_at,
+                ));
             }
             timeline.drain(..timeline.len().saturating_sub(MAX_TIMELINE));
             if read < PAGE {

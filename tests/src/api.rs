@@ -105,6 +105,12 @@ impl Call {
         self
     }
 
+    /// With a body and no word on what it is.
+    pub fn body(mut self, body: impl Into<reqwest::Body>) -> Self {
+        self.request = self.request.body(body);
+        self
+    }
+
     /// Sends it.
     ///
     /// # Errors

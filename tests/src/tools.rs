@@ -48,6 +48,24 @@ pub async fn tamper(shop: &Shop, service: &str, statement: &str) {
     finish(command, DUMP_DEADLINE).await.ok();
 }
 
+/// Asks the database of a service, and returns the rows as psql prints them without decoration.
+///
+/// # Panics
+/// When the shop's data folder does not lead to its server, or the statement fails.
+pub async fn ask(shop: &Shop, service: &str, statement: &str) -> String {
+    let mut command = postgres_tool(shop, "psql");
+    command.args([
+        "--no-psqlrc",
+        "--set=ON_ERROR_STOP=1",
+        "--tuples-only",
+        "--no-align",
+        "--command",
+        statement,
+    ]);
+    command.arg(format!("--dbname=storeline_{service}"));
+    finish(command, DUMP_DEADLINE).await.ok().trim().to_owned()
+}
+
 /// One of PostgreSQL's programs, pointed at the shop's own server.
 fn postgres_tool(shop: &Shop, name: &str) -> Command {
     let state: Value = serde_json::from_str(&shop.secret("postgres.json")).expect("postgres.json is JSON");

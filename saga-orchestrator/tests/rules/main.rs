@@ -1,5 +1,5 @@
-//! The rules of both process managers, without a database: given/when/then for every row of the tables, an
-//! exhaustive search over small worlds, and the stored form of every event.
+//! The rules of both process managers, without a database: given/when/then for every row of the tables, and the
+//! stored form of every event. What they do together with the participants' rules is searched in `tests/tests/model`.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -8,7 +8,6 @@ mod checkout;
 mod golden;
 mod operators;
 mod patience;
-mod search;
 mod support;
 mod turning_back;
 mod versions;

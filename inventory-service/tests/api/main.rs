@@ -5,6 +5,7 @@
 
 mod api;
 mod expiry;
+mod read_model;
 mod replicas;
 mod saga_requests;
 mod support;

@@ -6,6 +6,7 @@
 mod access;
 mod following;
 mod lifecycle;
+mod orders_read_model;
 mod personal_data;
 mod placing;
 mod replicas;

@@ -83,11 +83,10 @@ impl FromStr for TraceParent {
     /// Accepts version 00 and, as the standard asks, the known part of later versions.
     fn from_str(text: &str) -> Result<Self, MalformedTraceParent> {
         let lower_hex = |part: &str| part.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-        let known = text.get(..LENGTH).ok_or(MalformedTraceParent)?;
-        let parts: Vec<&str> = known.split('-').collect();
-        let &[version, trace_id, span_id, flags] = parts.as_slice() else { return Err(MalformedTraceParent) };
-        let lengths = [version.len(), trace_id.len(), span_id.len(), flags.len()];
-        if lengths != [2, 32, 16, 2] || !parts.iter().all(|part| lower_hex(part)) || version == "ff" {
+        let known = text.get(..LENGTH).filter(|known| known.is_ascii()).ok_or(MalformedTraceParent)?;
+        let (version, trace_id, span_id, flags) = (&known[..2], &known[3..35], &known[36..52], &known[53..]);
+        let dashes = [2, 35, 52].iter().all(|place| known.as_bytes()[*place] == b'-');
+        if !dashes || ![version, trace_id, span_id, flags].into_iter().all(lower_hex) || version == "ff" {
             return Err(MalformedTraceParent);
         }
         let rest = &text[LENGTH..];

@@ -53,7 +53,9 @@ impl http_body::Body for CallBody {
         }
         let inner = &mut this.inner;
         let poll = || catch_unwind(AssertUnwindSafe(|| Pin::new(inner).poll_frame(context)));
-        match this.call.span.in_scope(poll) {
+        // Only a stream still runs its handler here; to enter a span costs more than to encode most messages.
+        let polled = if this.stop.is_some() { this.call.span.in_scope(poll) } else { poll() };
+        match polled {
             Ok(Poll::Pending) => match this.stop.as_mut().map(|stop| stop.poll_unpin(context)) {
                 None | Some(Poll::Pending) => Poll::Pending,
                 Some(Poll::Ready(())) => {

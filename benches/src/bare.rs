@@ -8,12 +8,13 @@ use std::sync::Arc;
 use anyhow::Context;
 use axum::http::header::CONTENT_TYPE;
 use axum::routing::get;
+use axum::serve::ListenerExt;
 use bytes::Bytes;
 use contracts::shop::product::v1::product_service_server::{ProductService, ProductServiceServer};
 use contracts::shop::product::v1::*;
 use prost::Message;
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status};
 
 /// The argument by which this program becomes the bare servers.
@@ -47,10 +48,9 @@ pub async fn serve(files: &[String]) -> anyhow::Result<()> {
     };
     let grpc = tonic::transport::Server::builder()
         .add_service(ProductServiceServer::new(catalogue))
-        .serve_with_incoming(TcpListenerStream::new(grpc));
-    use axum::serve::ListenerExt;
+        .serve_with_incoming(TcpIncoming::from(grpc).with_nodelay(Some(true)));
     let http = http.tap_io(|stream| {
-        // As the shop does; without it nothing here would be slower but the comparison.
+        // A connection that has gone already fails by itself.
         let _ = stream.set_nodelay(true);
     });
     tokio::try_join!(async { Ok(axum::serve(http, router).await?) }, async { anyhow::Ok(grpc.await?) })?;

@@ -77,22 +77,23 @@ impl Databases {
         Ok(databases)
     }
 
-    /// A fresh copy of a template, with nothing dirty left to be written. Makes the template first if it is not there.
+    /// A fresh copy of a template. Makes the template first if it is not there.
     pub async fn fresh(&self, template: Template) -> anyhow::Result<Database> {
         let mut made = self.templates.lock().await;
         if !made.contains(&template) {
             self.make(template).await.with_context(|| format!("the template {}", template.name()))?;
             made.insert(template);
         }
+        drop(made);
+        self.copy_of(&self.named(&template.name()), is_large(template)).await
+    }
+
+    /// A copy of a database that nobody is connected to, with nothing dirty left to be written.
+    pub async fn copy_of(&self, source: &Database, large: bool) -> anyhow::Result<Database> {
         let number = self.copies.fetch_add(1, Ordering::Relaxed);
         let copy = self.named(&number.to_string());
-        let source = self.named(&template.name());
-        let create = format!(
-            "CREATE DATABASE {} TEMPLATE {} STRATEGY {}",
-            copy.name,
-            source.name,
-            if is_large(template) { "file_copy" } else { "wal_log" }
-        );
+        let strategy = if large { "file_copy" } else { "wal_log" };
+        let create = format!("CREATE DATABASE {} TEMPLATE {} STRATEGY {strategy}", copy.name, source.name);
         let mut connection = self.server.connect().await?;
         connection.execute(AssertSqlSafe(create)).await?;
         connection.execute("CHECKPOINT").await?;

@@ -76,7 +76,7 @@ pub fn figure(name: &str, power: u32) -> String {
 }
 
 async fn order_latency(run: &mut Run<'_>, power: u32) -> anyhow::Result<()> {
-    let mut grown = run.grown_shops().lock().await;
+    let mut grown = run.setup().grown_shops.lock().await;
     if let std::collections::btree_map::Entry::Vacant(vacant) = grown.entry(power) {
         let data = Data::new()?;
         fill(run, &data, 10_u64.pow(power)).await.context("the shop's logs cannot be filled")?;

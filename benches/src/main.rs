@@ -20,7 +20,9 @@ mod load;
 mod options;
 mod orders;
 mod ours;
+mod peers;
 mod reads;
+mod report;
 mod rows;
 mod run;
 mod shop;
@@ -37,10 +39,14 @@ use databases::Databases;
 pub use event_log::CLIENTS;
 use figures::Runs;
 use options::Options;
+use report::Surroundings;
 use run::{Run, Setup, Workload};
 
+/// Where the report goes: into the folder that this is called in, which `cargo xtask bench` makes the workspace's.
+const REPORT: &str = "BENCHMARKS.md";
+
 /// All there are, in the order in which they run.
-const WORKLOADS: [Workload; 8] = [
+const WORKLOADS: [Workload; 9] = [
     Workload {
         name: "w1",
         about: "append one event to a new stream, 32 and 256 clients",
@@ -72,6 +78,11 @@ const WORKLOADS: [Workload; 8] = [
         name: "growth",
         about: "w1, w2 and an order's time with 10^4, 10^5 and 10^6 events in the log (10^7 with --long)",
         run: |run| growth::growth(run).boxed_local(),
+    },
+    Workload {
+        name: "peers",
+        about: "w1 to w4 with other libraries, with --peers only",
+        run: |run| peers::peers(run).boxed_local(),
     },
 ];
 
@@ -115,6 +126,8 @@ async fn run(options: Options) -> anyhow::Result<bool> {
         databases: Databases::open(&variable("STORELINE_TEST_DATABASE_URL")?).await?,
         postgres_bin: variable("STORELINE_TEST_POSTGRES_BIN")?.into(),
         shop: std::env::var_os("STORELINE_SHOP_BIN").map(Into::into),
+        peers: std::env::var_os("STORELINE_PEERS_BIN").map(Into::into),
+        peer_databases: Mutex::default(),
         grown_shops: Mutex::default(),
         options,
     };
@@ -130,10 +143,7 @@ async fn run(options: Options) -> anyhow::Result<bool> {
 
 async fn measure(setup: &Setup) -> anyhow::Result<bool> {
     let options = &setup.options;
-    let chosen = |workload: &&Workload| {
-        options.only.is_empty() || options.only.iter().any(|name| name == workload.name)
-    };
-    let workloads: Vec<&Workload> = WORKLOADS.iter().filter(chosen).collect();
+    let workloads: Vec<&Workload> = WORKLOADS.iter().filter(|workload| options.includes(workload)).collect();
     let (mut runs, mut failures) = (Runs::default(), Vec::new());
     for number in 0..options.runs {
         println!("run {} of {}", number + 1, options.runs);
@@ -141,10 +151,21 @@ async fn measure(setup: &Setup) -> anyhow::Result<bool> {
         runs.0.push(figures);
         failures.extend(failed);
     }
-    let filled: Vec<_> = rows::targets().iter().filter_map(|row| row.fill(&runs)).collect();
-    println!("\n{}", rows::as_text(&filled));
+    for rows in [rows::log_targets(), rows::shop_targets(), rows::growth_targets()] {
+        let filled = rows::filled(rows, &runs);
+        if !filled.is_empty() {
+            println!("\n{}", rows::as_text(&filled));
+        }
+    }
     for failure in &failures {
         println!("FAILED {failure}");
     }
-    Ok(failures.is_empty())
+    let passed = failures.is_empty();
+    if options.report {
+        let (postgres, settings) = setup.databases.describe().await?;
+        let around = Surroundings { postgres, settings, failures };
+        std::fs::write(REPORT, report::render(options, &runs, &around)?).context(REPORT)?;
+        println!("wrote {REPORT}");
+    }
+    Ok(passed)
 }

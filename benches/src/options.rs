@@ -6,7 +6,10 @@ use anyhow::{Context, bail};
 
 use crate::WORKLOADS;
 use crate::load::Times;
+use crate::run::Workload;
 
+/// The workload that only runs when it is asked for.
+const PEERS: &str = "peers";
 /// Runs of `--report`.
 const REPORT_RUNS: usize = 5;
 /// Measured for each figure, unless told otherwise.
@@ -87,6 +90,12 @@ impl Options {
         Ok(Some(options))
     }
 
+    /// Whether a workload runs: when it is named, or when none is and it is not one of the further ones.
+    pub fn includes(&self, workload: &Workload) -> bool {
+        let further = workload.name == PEERS && !self.peers;
+        if self.only.is_empty() { !further } else { self.only.iter().any(|name| name == workload.name) }
+    }
+
     pub fn times(&self) -> Times {
         Times { warm_up: WARM_UP.min(self.measured / 3), measured: self.measured }
     }
@@ -130,6 +139,18 @@ mod tests {
         let options = parse("--only W1,w3 --runs 2 --seconds 0.5").unwrap().unwrap();
         assert_eq!((options.only, options.runs), (vec!["w1".to_owned(), "w3".to_owned()], 2));
         assert_eq!(options.measured, Duration::from_millis(500));
+    }
+
+    #[test]
+    fn other_libraries_only_run_when_they_are_asked_for() {
+        let names = |line| {
+            let options = parse(line).unwrap().unwrap();
+            let chosen = WORKLOADS.iter().filter(|workload| options.includes(workload));
+            chosen.map(|workload| workload.name).collect::<Vec<_>>()
+        };
+        assert!(!names("").contains(&"peers") && names("").contains(&"growth"));
+        assert!(names("--peers").contains(&"peers") && names("--peers").contains(&"w1"));
+        assert_eq!(names("--only peers"), ["peers"]);
     }
 
     #[test]

@@ -1,7 +1,8 @@
-//! The table of targets: which figure stands against which, and how far it has to come. Rendered from the figures of one
-//! or several runs, as text and as Markdown.
+//! The tables of targets: which figure stands against which, and how far it has to come. Filled from the figures of one
+//! or several runs.
 
-use crate::figures::Runs;
+use crate::figures::{Runs, Spread};
+use crate::growth::{self, LONG_POWER, POWERS};
 use crate::limits::Limit;
 
 /// Ours may be this part of the sketch's at least.
@@ -16,81 +17,104 @@ pub enum Better {
 
 /// One row of the table.
 pub struct Row {
-    pub work: &'static str,
+    pub work: String,
     /// The name of our figure. The sketch's has `/floor` behind it.
-    pub ours: &'static str,
+    pub ours: String,
     pub better: Better,
-    /// The name of the figure that it stands against.
-    pub against: &'static str,
-    pub against_is: &'static str,
-    /// What ours divided by that has to be: at least, or at most.
-    pub target: f64,
+    /// The name of the figure that it stands against, and what that is. Without one the figure itself has a target.
+    pub against: Option<(String, &'static str)>,
+    /// What ours, divided by that, has to be: at least, or at most.
+    pub target: Option<f64>,
 }
 
+impl Row {
+    fn new(work: &str, ours: &str, better: Better, target: Option<f64>) -> Self {
+        Self { work: work.to_owned(), ours: ours.to_owned(), better, against: None, target }
+    }
+
+    fn against(self, figure: &str, is: &'static str) -> Self {
+        Self { against: Some((figure.to_owned(), is)), ..self }
+    }
+}
+
+const MORE: Better = Better::More;
+const LESS: Better = Better::Less;
+
 /// What the design promises of the event log.
-pub fn targets() -> Vec<Row> {
-    use Better::{Less, More};
-    let row = |work, ours, better, against, against_is, target| Row {
-        work,
-        ours,
-        better,
-        against,
-        against_is,
-        target,
-    };
-    let (one_row, batches) = ("pgbench, one row, 32 clients", "pgbench, 200-row batches, one connection");
-    let peer = "disintegrate";
+pub fn log_targets() -> Vec<Row> {
+    let (insert, cycle) = (Limit::Insert.figure(), Limit::Cycle.figure());
+    let (one_row, the_same, peer) =
+        ("pgbench, one row, 32 clients", "pgbench, the same in SQL", "disintegrate");
+    let row = |work, ours, better, target| Row::new(work, ours, better, Some(target));
     vec![
-        row("append 1 event, 32 clients", "w1/32", More, Limit::Insert.figure(), one_row, 2.0),
-        row("append 1 event, 256 clients", "w1/256", More, Limit::InsertBatch.figure(), batches, 0.6),
-        row(
-            "load 20, decide, append, 32 clients, cached",
-            "w2/warm",
-            More,
-            Limit::Cycle.figure(),
-            "pgbench, the same in SQL",
-            5.5,
-        ),
-        row(
-            "the same, nothing cached",
-            "w2/cold",
-            More,
-            Limit::Cycle.figure(),
-            "pgbench, the same in SQL",
-            2.2,
-        ),
-        row("32 clients on one stream", "w3", More, "w1/32", "append, 32 clients", 1.0),
-        row(
-            "one client's command, cached, p50",
-            "one/p50",
-            Less,
-            Limit::InsertAlone.figure(),
-            "pgbench, one row, 1 client",
-            1.5,
-        ),
-        row("replay 200,000 events, counter", "w4/replay", More, "peer/disintegrate/replay", peer, 2.0),
-        row("append to handler, 200/s, p50", "w4/delay p50", Less, "peer/disintegrate/delay p50", peer, 0.4),
-        row("append to handler, 200/s, p99", "w4/delay p99", Less, "peer/disintegrate/delay p99", peer, 0.3),
-        row(
-            "full-speed appends with a subscriber",
-            "w4/full speed",
-            More,
-            "w4/full speed, alone",
-            "append without one",
-            0.9,
-        ),
+        row("append 1 event, 32 clients", "w1/32", MORE, 2.0).against(insert, one_row),
+        row("append 1 event, 256 clients", "w1/256", MORE, 0.6)
+            .against(Limit::InsertBatch.figure(), "pgbench, 200-row batches, one connection"),
+        row("load 20, decide, append, 32 clients, cached", "w2/warm", MORE, 5.5).against(cycle, the_same),
+        row("the same, nothing cached", "w2/cold", MORE, 2.2).against(cycle, the_same),
+        row("32 clients on one stream", "w3", MORE, 1.0).against("w1/32", "append, 32 clients"),
+        row("one client's command, cached, p50", "one/p50", LESS, 1.5)
+            .against(Limit::InsertAlone.figure(), "pgbench, one row, 1 client, p50"),
+        row("replay 200,000 events into a counter", "w4/replay", MORE, 2.0)
+            .against("peer/disintegrate/replay", peer),
+        row("append to handler at 200/s, p50", "w4/delay p50", LESS, 0.4)
+            .against("peer/disintegrate/delay p50", peer),
+        row("append to handler at 200/s, p99", "w4/delay p99", LESS, 0.3)
+            .against("peer/disintegrate/delay p99", peer),
+        row("full-speed appends with a subscriber", "w4/full speed", MORE, 0.9)
+            .against("w4/full speed, alone", "append without one"),
     ]
+}
+
+/// What the whole shop has to reach, load generator included.
+pub fn shop_targets() -> Vec<Row> {
+    let row = Row::new;
+    vec![
+        row("confirmed orders over REST, 32 clients", "orders/32 clients", MORE, Some(300.0)),
+        row("confirmed orders over REST, 64 clients", "orders/64 clients", MORE, Some(300.0)),
+        row("one client's order, placed to confirmed, p50", "orders/1 client, p50", LESS, Some(25.0)),
+        row("the same, p99", "orders/1 client, p99", LESS, None),
+        row("the same in the log, p50", "orders/1 client, in the log, p50", LESS, None),
+        row("placed to confirmed at half the maximal rate, p50", "orders/half rate, p50", LESS, None),
+        row("the same, p99", "orders/half rate, p99", LESS, Some(150.0)),
+        row("GET product over REST", "reads/rest get", MORE, Some(0.5))
+            .against("limit/bare rest get", "bare axum, the same bytes from memory"),
+        row("list of products over REST", "reads/rest list", MORE, None)
+            .against("limit/bare rest list", "bare axum, the same bytes from memory"),
+        row("GetProduct over gRPC", "reads/grpc get", MORE, Some(0.7))
+            .against("limit/bare grpc get", "bare tonic, the same message from memory"),
+        row("ListProducts over gRPC", "reads/grpc list", MORE, None)
+            .against("limit/bare grpc list", "bare tonic, the same message from memory"),
+    ]
+}
+
+/// How figures change with the size of the log.
+pub fn growth_targets() -> Vec<Row> {
+    let mut rows = Vec::new();
+    for (what, name, better) in [
+        ("append, 32 clients", "append", MORE),
+        ("load 20, decide, append, 32 clients, cached", "command", MORE),
+        ("one client's order, p50", "order/1 client, p50", LESS),
+    ] {
+        for power in POWERS.into_iter().chain([LONG_POWER]) {
+            let target = (power == LONG_POWER && better == MORE).then_some(0.85);
+            let row =
+                Row::new(&format!("{what}, 10^{power} events"), &growth::figure(name, power), better, target);
+            rows.push(row.against(&growth::figure(name, POWERS[0]), "with 10^4 events"));
+        }
+    }
+    rows
 }
 
 /// One row with its figures.
 pub struct Filled {
-    pub work: &'static str,
+    pub work: String,
     pub ours: String,
     pub against: String,
     pub against_is: &'static str,
     pub ratio: String,
     pub target: String,
-    /// Whether the median reaches the target; `None` when there was nothing to compare with.
+    /// Whether the median reaches the target; `None` when there is none, or nothing to compare with.
     pub reached: Option<bool>,
     pub floor: String,
     pub of_floor: String,
@@ -101,33 +125,38 @@ impl Row {
     /// `None` when ours was not measured.
     pub fn fill(&self, runs: &Runs) -> Option<Filled> {
         let floor = format!("{}/floor", self.ours);
-        let ratio = runs.ratio(self.ours, self.against);
         // Of the floor means of its speed, so times are turned round.
         let of_floor = match self.better {
-            Better::More => runs.ratio(self.ours, &floor),
-            Better::Less => runs.ratio(&floor, self.ours),
+            Better::More => runs.ratio(&self.ours, &floor),
+            Better::Less => runs.ratio(&floor, &self.ours),
         };
-        let (sign, reached) = match self.better {
-            Better::More => (">=", ratio.map(|ratio| ratio.median >= self.target)),
-            Better::Less => ("<=", ratio.map(|ratio| ratio.median <= self.target)),
-        };
+        let ratio = self.against.as_ref().and_then(|(figure, _)| runs.ratio(&self.ours, figure));
+        let compared = if self.against.is_some() { ratio } else { runs.spread(&self.ours) };
+        let reached = compared.zip(self.target).map(|(compared, target)| match self.better {
+            Better::More => compared.median >= target,
+            Better::Less => compared.median <= target,
+        });
+        let sign = if self.better == Better::More { ">=" } else { "<=" };
         let none = || "-".to_owned();
-        let show = |ratio: Option<crate::figures::Spread>| {
-            ratio.map_or_else(none, |ratio| ratio.show(|value| format!("{value:.2}")))
-        };
+        let show = |ratio: Option<Spread>| ratio.map_or_else(none, |r| r.show(|value| format!("{value:.2}")));
         Some(Filled {
-            work: self.work,
-            ours: runs.show(self.ours)?,
-            against: runs.show(self.against).unwrap_or_else(none),
-            against_is: self.against_is,
+            work: self.work.clone(),
+            ours: runs.show(&self.ours)?,
+            against: self.against.as_ref().and_then(|(figure, _)| runs.show(figure)).unwrap_or_else(none),
+            against_is: self.against.as_ref().map_or("-", |(_, is)| *is),
             ratio: show(ratio),
-            target: format!("{sign} {}", self.target),
+            target: self.target.map_or_else(none, |target| format!("{sign} {target}")),
             reached,
             floor: runs.show(&floor).unwrap_or_else(none),
             of_floor: show(of_floor),
             floor_held: of_floor.map(|ratio| ratio.median >= OF_FLOOR),
         })
     }
+}
+
+/// The rows whose own figure was measured.
+pub fn filled(rows: Vec<Row>, runs: &Runs) -> Vec<Filled> {
+    rows.iter().filter_map(|row| row.fill(runs)).collect()
 }
 
 /// A verdict as a word.
@@ -146,7 +175,7 @@ pub fn as_text(rows: &[Filled]) -> String {
     ];
     lines.extend(rows.iter().map(|row| {
         [
-            row.work.to_owned(),
+            row.work.clone(),
             row.ours.clone(),
             row.against.clone(),
             row.ratio.clone(),
@@ -193,25 +222,28 @@ mod tests {
 
     #[test]
     fn a_row_is_reached_at_its_target_and_compared_with_the_floor() {
-        let row =
-            Row { work: "w", ours: "a", better: Better::More, against: "b", against_is: "", target: 2.0 };
+        let row = Row::new("w", "a", Better::More, Some(2.0)).against("b", "");
         let filled = row.fill(&runs(&[("a", 40.0), ("b", 20.0), ("a/floor", 60.0)])).unwrap();
         assert_eq!((filled.reached, filled.floor_held), (Some(true), Some(false)));
     }
 
     #[test]
     fn less_is_better_where_times_are_compared() {
-        let row =
-            Row { work: "w", ours: "a", better: Better::Less, against: "b", against_is: "", target: 0.5 };
+        let row = Row::new("w", "a", Better::Less, Some(0.5)).against("b", "");
         let filled = row.fill(&runs(&[("a", 4.0), ("b", 5.0), ("a/floor", 3.6)])).unwrap();
         assert_eq!((filled.reached, filled.floor_held), (Some(false), Some(true)));
     }
 
     #[test]
     fn a_row_without_its_limit_says_nothing_of_its_target() {
-        let row =
-            Row { work: "w", ours: "a", better: Better::More, against: "b", against_is: "", target: 2.0 };
+        let row = Row::new("w", "a", Better::More, Some(2.0)).against("b", "");
         assert_eq!(row.fill(&runs(&[("a", 40.0)])).unwrap().reached, None);
         assert!(row.fill(&runs(&[("b", 40.0)])).is_none());
+    }
+
+    #[test]
+    fn a_figure_that_stands_alone_has_a_target_of_its_own() {
+        let row = Row::new("w", "a", Better::Less, Some(25.0));
+        assert_eq!(row.fill(&runs(&[("a", 11.0)])).unwrap().reached, Some(true));
     }
 }

@@ -10,7 +10,7 @@ use futures::future::LocalBoxFuture;
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
-use crate::databases::Databases;
+use crate::databases::{Database, Databases};
 use crate::figures::{Figure, Figures, Unit};
 use crate::load::Times;
 use crate::options::Options;
@@ -27,6 +27,10 @@ pub struct Setup {
     pub postgres_bin: PathBuf,
     /// The shop's program, where it is known.
     pub shop: Option<PathBuf>,
+    /// The program with the other libraries, where it is known.
+    pub peers: Option<PathBuf>,
+    /// Databases that other libraries have filled, by the library's name.
+    pub peer_databases: Mutex<BTreeMap<&'static str, Database>>,
     /// Shops whose logs were filled, by the power of ten.
     pub grown_shops: Mutex<BTreeMap<u32, Data>>,
 }
@@ -77,10 +81,6 @@ impl<'a> Run<'a> {
         self.figures.contains_key(name)
     }
 
-    pub fn value(&self, name: &str) -> Option<f64> {
-        self.figures.get(name).map(|figure| figure.value)
-    }
-
     pub fn databases(&self) -> &'a Databases {
         &self.setup.databases
     }
@@ -103,8 +103,8 @@ impl<'a> Run<'a> {
         self.setup.shop.as_deref().context("STORELINE_SHOP_BIN is not set: run `cargo xtask bench`")
     }
 
-    pub fn grown_shops(&self) -> &'a Mutex<BTreeMap<u32, Data>> {
-        &self.setup.grown_shops
+    pub fn setup(&self) -> &'a Setup {
+        self.setup
     }
 
     /// Whether the sketch goes first: every other run, so that neither side always has the colder machine.

@@ -1,5 +1,7 @@
 //! `cargo xtask bench`: the benchmarks, in release mode, against a PostgreSQL of their own.
 
+use std::process::Command;
+
 use anyhow::{Context, Result};
 
 use crate::servers::Servers;
@@ -8,21 +10,39 @@ use crate::{cargo, workspace_root};
 pub const HELP: &str = "\
 cargo xtask bench [ARGUMENTS]
 
-Starts a throwaway PostgreSQL, builds the benchmarks in release mode and runs them; ARGUMENTS go to the benchmark
-program. Every figure is printed beside a limit that was measured in the same run, since absolute figures differ
-between machines. Let nothing else run on the machine meanwhile.
+Starts a throwaway PostgreSQL, builds the shop and the benchmarks in release mode and runs them; ARGUMENTS go to the
+benchmark program, whose own help follows. With --peers, other event stores are built too, in a workspace of their own.
 ";
 
+/// The workspace of the other event stores.
+const PEERS: &str = "benches/peers/Cargo.toml";
+
 pub fn run(arguments: &[String]) -> Result<bool> {
-    let servers = Servers::provide()?;
-    let mut build = cargo();
-    build.args(["build", "--release", "--package", "shop", "--package", "benches"]);
-    if !build.status().context("cannot run cargo")?.success() {
+    let target = workspace_root().join("target");
+    let peers = arguments.iter().any(|argument| argument.contains("peers"));
+    if !built(&["--package", "shop", "--package", "benches"])? {
         return Ok(false);
     }
-    let mut command = cargo();
-    command.args(["run", "--release", "--package", "benches", "--"]).args(arguments);
+    if peers && !built(&["--locked", "--manifest-path", PEERS, "--target-dir", "target/peers"])? {
+        return Ok(false);
+    }
+    let servers = Servers::provide()?;
+    let mut command = Command::new(target.join("release/benches"));
+    command.args(arguments).current_dir(workspace_root());
     servers.export_to(&mut command);
-    command.env("STORELINE_SHOP_BIN", workspace_root().join("target/release/shop"));
+    command.env("STORELINE_SHOP_BIN", target.join("release/shop"));
+    command.env("STORELINE_PEERS_BIN", target.join("peers/release/bench-peers"));
+    Ok(command.status().context("cannot run the benchmarks")?.success())
+}
+
+/// Prints the help of the benchmark program, for which it is built, but no server started.
+pub fn help() -> Result<bool> {
+    let mut command = cargo();
+    command.args(["run", "--quiet", "--package", "benches", "--", "--help"]);
     Ok(command.status().context("cannot run cargo")?.success())
+}
+
+fn built(arguments: &[&str]) -> Result<bool> {
+    let status = cargo().args(["build", "--release"]).args(arguments).status().context("cannot run cargo")?;
+    Ok(status.success())
 }

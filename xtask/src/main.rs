@@ -65,7 +65,10 @@ fn dispatch(arguments: &[String]) -> Result<bool> {
 fn help(command: Option<&str>) -> Result<bool> {
     match command {
         Some("test") => print!("{}", test::HELP),
-        Some("bench") => print!("{}", bench::HELP),
+        Some("bench") => {
+            println!("{}", bench::HELP);
+            return bench::help();
+        }
         Some("tidy") => print!("{TIDY_HELP}"),
         _ => print!("{HELP}"),
     }

@@ -3,6 +3,7 @@
 
 mod crashes;
 mod crowds;
+mod faults;
 mod grpc;
 mod orders;
 mod outcomes;

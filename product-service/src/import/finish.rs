@@ -10,6 +10,7 @@ use super::draft::{ProductDraft, VariantDraft};
 use super::issue::{RefusedProduct, Rule, quoted};
 use super::limits::{MAX_CATEGORY_DEPTH, MAX_NAME_CHARS, MAX_TAGS};
 use super::{ImportOptions, ImportedProduct, ImportedVariant, ProductStatus, sku};
+use crate::domain::Handle;
 
 /// Where handles and SKUs have stood in this file: 24 bytes for each, whatever its length.
 #[derive(Default)]
@@ -27,6 +28,18 @@ impl Seen {
 }
 
 impl ProductDraft {
+    /// A handle keeps to the catalogue's rule, or the shop would refuse the product later and without its line.
+    fn check_handle(&mut self, columns: &Columns) {
+        // One that is missing has been reported.
+        if !self.handle.is_empty()
+            && let Err(why) = Handle::parse(&self.handle)
+        {
+            let message = format!("{} {why}", quoted(&self.handle));
+            let column = Some(columns.name(Field::Handle));
+            self.errors.push(self.first_line, column, Rule::HandleFormat, message);
+        }
+    }
+
     pub fn finish(
         mut self,
         columns: &Columns,
@@ -44,6 +57,7 @@ impl ProductDraft {
             );
             None
         } else {
+            self.check_handle(columns);
             Some(self.product(columns, options, skus))
         };
         match product {

@@ -101,6 +101,8 @@ pub enum Rule {
     TooLong,
     TooMany,
     HandleMissing,
+    /// It could not stand in an address as it is, or is too long.
+    HandleFormat,
     /// The rows of one handle must stand together.
     HandleReappears,
     TitleMissing,

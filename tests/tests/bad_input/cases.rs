@@ -60,6 +60,7 @@ impl Expect {
             Told::Invalid => Self::invalid(place),
             Told::NotFound(reason) => Self::new(&[404], &[Code::NotFound], reason),
             Told::Rule(reason) => Self::new(&[422], &[Code::FailedPrecondition], reason),
+            Told::Fine => Self::new(&[200], &[Code::Ok], ""),
             Told::Mismatch => Self::new(&[412], &[Code::Aborted], "ETAG_MISMATCH"),
         }
     }

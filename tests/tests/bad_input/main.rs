@@ -79,6 +79,7 @@ async fn whatever_is_wrong_with_a_request_is_refused_by_its_name_and_leaves_no_t
         all.extend(whole::of_rpc(rpc, &fields, &stage));
     }
     all.push(unknown_method());
+    all.extend(drafts(&rpcs));
 
     let heads = heads(&shop).await;
     let begun = Instant::now();
@@ -99,6 +100,25 @@ fn unknown_method() -> Case {
     let send = Send::Grpc { port, path, streams: false, message: Vec::new(), headers: Vec::new() };
     let expect = Expect::new(&[], &[Code::Unimplemented], "UNKNOWN_METHOD");
     Case { about: "NoSuchMethod".to_owned(), kind: "unknown method", send, expect, unspoken: None }
+}
+
+/// Drafts are for operators; the list that they are in is for everybody.
+fn drafts(rpcs: &[Rpc]) -> Vec<Case> {
+    let list = rpcs.iter().find(|rpc| rpc.name.ends_with(".ListProducts")).expect("products are listed");
+    let (message, expect) =
+        (json!({"status": 1}), Expect::new(&[403], &[Code::PermissionDenied], "ROLE_REQUIRED"));
+    let bytes = list.message(&message).expect("it is a message").encode_to_vec();
+    let route = list.route.as_ref().expect("it has a route");
+    let sends = [rest(route, &message, Vec::new()), grpc(list, bytes, Vec::new())];
+    let about = "drafts without a credential".to_owned();
+    let case = |send| Case {
+        about: about.clone(),
+        kind: "credential",
+        send,
+        expect: expect.clone(),
+        unspoken: None,
+    };
+    sends.map(case).into()
 }
 
 /// Sends all cases and says what went wrong.

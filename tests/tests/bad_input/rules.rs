@@ -13,6 +13,8 @@ pub enum Told {
     Rule(&'static str),
     /// ABORTED or 412: somebody else changed it.
     Mismatch,
+    /// Nothing: it is no use, and does no harm.
+    Fine,
 }
 
 /// What a text may be.
@@ -260,7 +262,11 @@ impl Rule {
                     .map(|position| Bad::invalid("malformed position", position))
                     .into()
             }
-            Self::PageSize => [-1, i32::MIN].map(|size| Bad::invalid("negative", size)).into(),
+            Self::PageSize => vec![
+                Bad::invalid("negative", -1),
+                Bad::invalid("negative", i32::MIN),
+                Bad::new("huge page", i32::MAX, Told::Fine),
+            ],
             Self::PageToken(_) => {
                 let deep = crate::wire::as_base64(&"[".repeat(1_500));
                 [

@@ -46,6 +46,11 @@ pub const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotenc
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
+/// Room for the headers of a call, so that their map does not grow one by one.
+const CALL_HEADERS: usize = 8;
+/// The same for an answer, with those that all answers have.
+const ANSWER_HEADERS: usize = 16;
+
 /// A binding, who answers for it, and what its answers are counted with.
 #[derive(Debug)]
 pub struct Route {
@@ -305,7 +310,7 @@ fn too_late() -> Problem {
 
 /// What goes on to the service of the request's headers.
 fn metadata(headers: &HeaderMap) -> MetadataMap {
-    let mut passed = HeaderMap::with_capacity(4);
+    let mut passed = HeaderMap::with_capacity(CALL_HEADERS);
     for name in [AUTHORIZATION, TRACEPARENT, TRACESTATE, X_REQUEST_ID] {
         if let Some(value) = headers.get(&name) {
             passed.insert(name, value.clone());
@@ -335,6 +340,7 @@ fn respond(
         ([(CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response()
     };
     let headers = response.headers_mut();
+    headers.reserve(ANSWER_HEADERS);
     // Answers depend on the credential; with an entity tag they may be kept, but must be asked about.
     let caching = if etag.is_some() && binding.method.is_safe() { "private, no-cache" } else { "no-store" };
     headers.insert(CACHE_CONTROL, HeaderValue::from_static(caching));

@@ -9,9 +9,11 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use axum::body::Body;
 use axum::extract::{MatchedPath, Request};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::header::{
     AUTHORIZATION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, COOKIE, ETAG, Entry, IF_MATCH, IF_NONE_MATCH,
@@ -20,7 +22,7 @@ use http::header::{
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 use metrics::{Counter, Histogram, SharedString};
 use tower::util::option_layer;
-use tower::{Layer, Service};
+use tower::{BoxError, Layer, Service};
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
 use tower_http::cors::CorsLayer;
@@ -29,7 +31,7 @@ use uuid::Uuid;
 use crate::handler::{Front, IDEMPOTENCY_REPLAYED, TRACEPARENT, X_POSITION};
 use crate::problem::Problem;
 use crate::request::{IDEMPOTENCY_KEY, LAST_EVENT_ID, X_MIN_POSITION};
-use crate::{GatewayError, Options};
+use crate::{GatewayError, Options, RestService};
 
 /// Names of the metrics that the gateway records.
 pub mod names {
@@ -114,11 +116,11 @@ impl RouteMeters {
 ///
 /// # Errors
 /// When a CORS origin is not one.
-pub fn wrap(front: Front, options: &Options) -> Result<axum::Router, GatewayError> {
+pub fn wrap(front: Front, options: &Options) -> Result<RestService, GatewayError> {
     let cors = option_layer(cors(&options.cors_origins)?);
     let compression = CompressionLayer::new().gzip(true).compress_when(compressible());
     let observed = Observed(compression.layer(cors.layer(front)));
-    Ok(axum::Router::new().fallback_service(observed))
+    Ok(RestService::new(observed))
 }
 
 /// A compressed answer is another representation and would need another strong entity tag, so answers with
@@ -178,10 +180,12 @@ impl<S, B> Service<Request> for Observed<S>
 where
     S: Service<Request, Response = http::Response<B>, Error = Infallible>,
     S::Future: Send + 'static,
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
 {
-    type Response = http::Response<B>;
+    type Response = Response;
     type Error = Infallible;
-    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
+    type Future = BoxFuture<'static, Result<Response, Infallible>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.0.poll_ready(context)
@@ -193,7 +197,7 @@ where
         Box::pin(async move {
             let Ok(mut response) = answer.await;
             observation.end(&mut response);
-            Ok(response)
+            Ok(response.map(Body::new))
         })
     }
 }

@@ -34,10 +34,14 @@ mod template;
 mod wire;
 
 use std::collections::{HashMap, HashSet};
+use std::convert::Infallible;
 use std::time::Duration;
 
+use axum::extract::Request;
+use axum::response::Response;
 use prost_reflect::DescriptorPool;
 use tokio_util::sync::CancellationToken;
+use tower::util::BoxCloneSyncService;
 
 pub use backend::{Backend, MAX_RESPONSE_MESSAGE_BYTES};
 pub use json::MAX_JSON_DEPTH;
@@ -123,7 +127,11 @@ pub enum GatewayError {
     ZeroLimit(&'static str),
 }
 
-/// Builds the router of the whole REST side.
+/// The whole REST side as one service; cheap to clone, and always ready. It is no `axum::Router`, which would box each
+/// request's way through it once more.
+pub type RestService = BoxCloneSyncService<Request, Response, Infallible>;
+
+/// Builds the service of the whole REST side.
 #[derive(Debug)]
 pub struct Gateway;
 
@@ -139,7 +147,7 @@ impl Gateway {
         descriptor_set: &[u8],
         backends: Vec<(String, Backend)>,
         lifecycle: Lifecycle,
-    ) -> Result<axum::Router, GatewayError> {
+    ) -> Result<RestService, GatewayError> {
         let pool = DescriptorPool::decode(descriptor_set)?;
         let backends = by_service(&pool, backends)?;
         for (name, zero) in [

@@ -107,7 +107,7 @@ async fn serve_on(
     let lifecycle = Lifecycle { probes: readiness.routes(), shutdown: shutdown.stop_accepting() };
     let options =
         api_gateway::Options { cors_origins: config.cors_origins.clone(), ..api_gateway::Options::default() };
-    let router = Gateway::build(options, contracts::FILE_DESCRIPTOR_SET, backends, lifecycle)?;
+    let rest = Gateway::build(options, contracts::FILE_DESCRIPTOR_SET, backends, lifecycle)?;
     let admin = AdminServer::bind(config.admin, metrics, &readiness)
         .await
         .with_context(|| format!("metrics on {}: set STORELINE_ADMIN to another address", config.admin))?;
@@ -118,7 +118,8 @@ async fn serve_on(
     let http = http.tap_io(|connection| {
         let _ = connection.set_nodelay(true);
     });
-    let serving = axum::serve(http, router).with_graceful_shutdown(stop.cancelled_owned());
+    let serving = axum::serve(http, axum::ServiceExt::<axum::extract::Request>::into_make_service(rest))
+        .with_graceful_shutdown(stop.cancelled_owned());
     shutdown.spawn_server("REST", async move { serving.await });
 
     folder.write(ADDRESSES_FILE, &serde_json::to_vec_pretty(&addresses)?)?;

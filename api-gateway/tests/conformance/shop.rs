@@ -95,7 +95,7 @@ thread_local! {
 }
 
 /// A gateway before a service that takes everything and does nothing.
-static ROUTER: LazyLock<axum::Router> = LazyLock::new(|| {
+static ROUTER: LazyLock<api_gateway::RestService> = LazyLock::new(|| {
     let service = tower::service_fn(|request: Request<tonic::body::Body>| async move {
         let (parts, body) = request.into_parts();
         let frame = body.collect().await.unwrap().to_bytes();

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::{Arc, LazyLock, Mutex};
 
-use api_gateway::{Backend, Gateway, GatewayError, Lifecycle, Options};
+use api_gateway::{Backend, Gateway, GatewayError, Lifecycle, Options, RestService};
 use axum::body::Body;
 use axum::response::Response;
 use bytes::{BufMut, Bytes, BytesMut};
@@ -162,7 +162,7 @@ fn grpc(
 
 /// A gateway and its backend.
 pub struct Harness {
-    pub router: axum::Router,
+    pub router: RestService,
     pub backend: TestBackend,
     pub lifecycle: Lifecycle,
 }
@@ -245,7 +245,7 @@ pub fn build(
     descriptors: &[u8],
     backend: &TestBackend,
     lifecycle: Lifecycle,
-) -> Result<axum::Router, GatewayError> {
+) -> Result<RestService, GatewayError> {
     let backend = backend.clone();
     let service = Backend::new(tower::service_fn(move |request| backend.clone().answer(request)));
     let services = ["conformance.v1.Echo", "conformance.v1.Things"];

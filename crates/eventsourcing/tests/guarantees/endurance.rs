@@ -16,7 +16,7 @@ use crate::support::*;
 use crate::writer::{EVENTS_EACH, Plan, SEED_CAPITAL, SHARED_ACCOUNTS, Writer, shared_account};
 
 /// Commands of each process; nine in ten have ten events, the others two or none.
-const COMMANDS: usize = 6_000;
+const COMMANDS: usize = 4_000;
 const COMMANDS_LONG: usize = 70_000;
 /// Pause between two ends of sessions.
 const EXECUTION_PAUSE: Duration = Duration::from_millis(300);

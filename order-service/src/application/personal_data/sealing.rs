@@ -277,4 +277,32 @@ mod tests {
         assert_eq!(MasterKeys::new(&[master('a'), master('A')]).unwrap_err(), MasterKeyError::Twice);
         assert!(!format!("{:?} {:?}", MasterKeys::new(&[master('a')]), DataKey::generate()).contains("aaaa"));
     }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::test_runner::Config {
+            cases: if testkit::is_long() { 200_000 } else { 2_000 },
+            failure_persistence: None,
+            ..Default::default()
+        })]
+
+        #[test]
+        fn nothing_but_what_was_sealed_is_ever_opened(
+            plaintext: Vec<u8>, anything in ".{0,80}", flipped: usize, bit in 0..8_u32, cut: usize,
+        ) {
+            let key = DataKey::generate();
+            let sealed = key.seal(order(1), Field::Contact, &plaintext);
+            let opened = key.open(order(1), Field::Contact, &sealed).expect("it is whole");
+            proptest::prop_assert_eq!(opened.as_ref(), Some(&plaintext));
+            let mut bytes = URL_SAFE_NO_PAD.decode(&sealed.0).expect("it is base64");
+            let at = flipped % bytes.len();
+            bytes[at] ^= 1 << bit;
+            let flipped = URL_SAFE_NO_PAD.encode(&bytes);
+            let cut = sealed.0[..cut % sealed.0.len()].to_owned();
+            for text in [flipped, cut, anything] {
+                let opened = key.open(order(1), Field::Contact, &SealedText(text));
+                // Under another key's name it is somebody else's, and closed.
+                proptest::prop_assert!(!matches!(opened, Ok(Some(_))));
+            }
+        }
+    }
 }

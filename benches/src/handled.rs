@@ -115,7 +115,7 @@ mod tests {
     #[tokio::test]
     async fn each_event_counts_once_and_repeats_are_told_apart() {
         let handled = Handled::default();
-        for position in [1, 5, 2, 2] {
+        for position in [1, 5, 2, 2, 5] {
             handled.on(position, 0);
         }
         assert_eq!((handled.count(), handled.repeats()), (3, 2));

@@ -33,6 +33,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use futures::FutureExt;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Mutex;
 
 use databases::Databases;
@@ -133,12 +134,19 @@ async fn run(options: Options) -> anyhow::Result<bool> {
     };
     let ended = tokio::select! {
         ended = measure(&setup) => ended,
-        interrupted = tokio::signal::ctrl_c() => interrupted.map_err(Into::into).and_then(|()| {
-            anyhow::bail!("interrupted")
-        }),
+        stopped = told_to_stop() => stopped.and_then(|()| anyhow::bail!("told to stop")),
     };
     setup.databases.remove_all().await?;
     ended
+}
+
+/// Returns upon Ctrl-C or SIGTERM, so that databases and shops do not stay behind.
+async fn told_to_stop() -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => Ok(interrupted?),
+        _ = terminate.recv() => Ok(()),
+    }
 }
 
 async fn measure(setup: &Setup) -> anyhow::Result<bool> {

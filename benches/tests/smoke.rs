@@ -70,7 +70,7 @@ fn check(only: &str, expected: &[(&str, &[&str])]) {
         .args(["--only", only, "--seconds", "0.2"])
         .env("STORELINE_TEST_POSTGRES_BIN", postgres_bin())
         .output()
-        .unwrap();
+        .expect("the program runs");
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
     for figure in expected.iter().flat_map(|(_, figures)| *figures) {

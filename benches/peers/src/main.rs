@@ -7,6 +7,7 @@ mod event;
 #[path = "../../src/handled.rs"]
 mod handled;
 #[path = "../../src/load.rs"]
+#[expect(dead_code, reason = "shared with the benchmarks of our log, which use the rest")]
 mod load;
 
 mod disintegrate;
@@ -23,7 +24,6 @@ use anyhow::{Context, bail};
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 
 use load::Times;
-use peer::Peer;
 
 /// Connections of a library; all else is as sqlx has it.
 const CONNECTIONS: u32 = 16;

@@ -12,7 +12,6 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor};
 use tokio::sync::Mutex;
 
-use crate::event::{ACCOUNTS, EVENTS_PER_ACCOUNT};
 use crate::{ours, sketch};
 
 /// All names begin so; then come the process number and a counter.
@@ -29,12 +28,12 @@ pub enum Template {
     LogWith(u64),
     /// The plain table of pgbench and of the sketch, without rows.
     Plain,
-    /// The same with [`ACCOUNTS`] accounts of [`EVENTS_PER_ACCOUNT`] events.
-    PlainSeeded,
+    /// The same with so many.
+    PlainWith(u64),
 }
 
-/// Our log as W2 and the replay need it.
-pub const LOG_SEEDED: Template = Template::LogWith(ACCOUNTS * EVENTS_PER_ACCOUNT);
+/// Events from which on copying files is cheaper than writing everything to the log.
+const LARGE: u64 = 200_000;
 
 impl Template {
     fn name(self) -> String {
@@ -42,7 +41,7 @@ impl Template {
             Self::Log => "log".to_owned(),
             Self::LogWith(events) => format!("log_{events}"),
             Self::Plain => "plain".to_owned(),
-            Self::PlainSeeded => "plain_seeded".to_owned(),
+            Self::PlainWith(events) => format!("plain_{events}"),
         }
     }
 }
@@ -176,9 +175,9 @@ impl Databases {
                 execute(&database.url, &[VACUUM.to_owned()]).await?;
             }
             Template::Plain => execute(&database.url, &[sketch::SCHEMA.to_owned()]).await?,
-            Template::PlainSeeded => {
+            Template::PlainWith(events) => {
                 execute(&database.url, &[sketch::SCHEMA.to_owned()]).await?;
-                execute(&database.url, &sketch::seed_sql(ACCOUNTS * EVENTS_PER_ACCOUNT)).await?;
+                execute(&database.url, &sketch::seed_sql(events)).await?;
                 execute(&database.url, &[VACUUM.to_owned()]).await?;
             }
         }
@@ -187,7 +186,7 @@ impl Databases {
 }
 
 fn is_large(template: Template) -> bool {
-    matches!(template, Template::LogWith(events) if events > ACCOUNTS * EVENTS_PER_ACCOUNT)
+    matches!(template, Template::LogWith(events) if events > LARGE)
 }
 
 async fn execute(url: &str, statements: &[String]) -> anyhow::Result<()> {

@@ -6,8 +6,7 @@ use std::time::Instant;
 
 use futures::future::try_join_all;
 
-use crate::databases::LOG_SEEDED;
-use crate::event::{ACCOUNTS, EVENTS_PER_ACCOUNT, account};
+use crate::event::{EVENTS_PER_ACCOUNT, account};
 use crate::figures::Unit;
 use crate::handled::Handled;
 use crate::limits::Limit;
@@ -77,12 +76,12 @@ pub async fn w2(run: &mut Run<'_>) -> anyhow::Result<()> {
 }
 
 async fn commands<S: Store>(run: &mut Run<'_>, cached: bool) -> anyhow::Result<()> {
-    let database = run.databases().fresh(S::SEEDED).await?;
+    let database = run.databases().fresh(S::seeded(run.options().accounts)).await?;
     let store = S::open(&database, cached).await?;
     if cached {
-        touch(&store, ACCOUNTS).await?;
+        touch(&store, run.options().accounts).await?;
     }
-    let measured = command_loop(run, &store, CLIENTS, ACCOUNTS).await?;
+    let measured = command_loop(run, &store, CLIENTS, run.options().accounts).await?;
     store.close().await;
     let name = if cached { "w2/warm" } else { "w2/cold" };
     run.record(format!("{name}{}", S::OF), Unit::PerSecond, measured.per_second);
@@ -127,7 +126,7 @@ pub async fn w3(run: &mut Run<'_>) -> anyhow::Result<()> {
 }
 
 async fn hot_stream<S: Store>(run: &mut Run<'_>) -> anyhow::Result<()> {
-    let database = run.databases().fresh(S::SEEDED).await?;
+    let database = run.databases().fresh(S::seeded(run.options().accounts)).await?;
     let store = S::open(&database, true).await?;
     let measured = command_loop(run, &store, CLIENTS, 1).await?;
     store.close().await;
@@ -143,7 +142,7 @@ pub async fn one(run: &mut Run<'_>) -> anyhow::Result<()> {
 }
 
 async fn alone<S: Store>(run: &mut Run<'_>) -> anyhow::Result<()> {
-    let database = run.databases().fresh(S::SEEDED).await?;
+    let database = run.databases().fresh(S::seeded(run.options().accounts)).await?;
     let store = S::open(&database, true).await?;
     touch(&store, OWN_ACCOUNTS).await?;
     let measured = command_loop(run, &store, 1, OWN_ACCOUNTS).await?;
@@ -163,11 +162,11 @@ pub async fn w4(run: &mut Run<'_>) -> anyhow::Result<()> {
 }
 
 async fn replay<S: Store>(run: &mut Run<'_>) -> anyhow::Result<()> {
-    let database = run.databases().fresh(S::SEEDED).await?;
+    let database = run.databases().fresh(S::seeded(run.options().accounts)).await?;
     let store = S::open(&database, true).await?;
     let (handled, begun) = (Arc::new(Handled::default()), Instant::now());
     store.follow(handled.clone()).await?;
-    ensure_all(&handled, ACCOUNTS * EVENTS_PER_ACCOUNT).await?;
+    ensure_all(&handled, run.options().accounts * EVENTS_PER_ACCOUNT).await?;
     let per_second = handled.count() as f64 / begun.elapsed().as_secs_f64();
     store.close().await;
     run.record(format!("w4/replay{}", S::OF), Unit::PerSecond, per_second);
@@ -175,11 +174,11 @@ async fn replay<S: Store>(run: &mut Run<'_>) -> anyhow::Result<()> {
 }
 
 async fn read_model(run: &mut Run<'_>) -> anyhow::Result<()> {
-    let database = run.databases().fresh(LOG_SEEDED).await?;
+    let database = run.databases().fresh(Ours::seeded(run.options().accounts)).await?;
     let store = Ours::open(&database, true).await?;
     let (handled, begun) = (Arc::new(Handled::default()), Instant::now());
     store.project_balances(handled.clone()).await?;
-    ensure_all(&handled, ACCOUNTS * EVENTS_PER_ACCOUNT).await?;
+    ensure_all(&handled, run.options().accounts * EVENTS_PER_ACCOUNT).await?;
     let per_second = handled.count() as f64 / begun.elapsed().as_secs_f64();
     store.close().await;
     run.record("w4/replay into a table", Unit::PerSecond, per_second);

@@ -8,10 +8,12 @@ use anyhow::{Context, ensure};
 use tokio::process::Command;
 
 use crate::databases::{Database, Template, sql};
-use crate::event::{ACCOUNTS, Deposit, METADATA, SPREAD, account};
+use crate::event::{Deposit, METADATA, SPREAD, account};
 use crate::figures::Unit;
 use crate::load::quantile;
 use crate::run::{Run, Scratch};
+use crate::sketch::Sketch;
+use crate::store::Store;
 
 /// Rows of one transaction in the batch limit.
 const BATCH: usize = 200;
@@ -40,7 +42,7 @@ impl Limit {
         }
     }
 
-    fn script(self) -> String {
+    fn script(self, accounts: u64) -> String {
         let (data, metadata) = (sql(&Deposit::after(0, account(0), 0).json()), sql(METADATA));
         let into = "INSERT INTO events (stream_id, version, type, data, metadata)";
         match self {
@@ -60,7 +62,7 @@ impl Limit {
                      \\set version random(1000, 2000000000)\n\
                      SELECT version, type, data, metadata FROM events WHERE stream_id = {stream} ORDER BY version;\n\
                      {into} VALUES ({stream}, :version, 'Deposited', {data}, {metadata});\n",
-                    ACCOUNTS - 1
+                    accounts - 1
                 )
             }
         }
@@ -74,7 +76,8 @@ impl Limit {
         if run.has(self.figure()) || !run.options().limits {
             return Ok(());
         }
-        let template = if self == Self::Cycle { Template::PlainSeeded } else { Template::Plain };
+        let template =
+            if self == Self::Cycle { Sketch::seeded(run.options().accounts) } else { Template::Plain };
         let database = run.databases().fresh(template).await?;
         let (unit, value) = match self {
             Self::InsertAlone => (Unit::Milliseconds, self.pgbench(run, &database, 1).await?.1),
@@ -90,9 +93,9 @@ impl Limit {
     /// Transactions a second, and the median latency in milliseconds of a single client's.
     async fn pgbench(self, run: &Run<'_>, database: &Database, clients: usize) -> anyhow::Result<(f64, f64)> {
         let (folder, times) = (run.scratch()?, run.times());
-        std::fs::write(folder.path().join(SCRIPT), self.script())?;
+        std::fs::write(folder.path().join(SCRIPT), self.script(run.options().accounts))?;
         let mut pgbench = Pgbench { program: run.postgres_bin().join("pgbench"), folder, database, clients };
-        if !times.warm_up.is_zero() {
+        if times.warm_up >= LEAST_WARM_UP {
             pgbench.call(times.warm_up, false).await?;
         }
         let text = pgbench.call(times.measured, clients == 1).await?;
@@ -101,6 +104,8 @@ impl Limit {
     }
 }
 
+/// pgbench knows whole seconds alone, so a much shorter warm-up is left out.
+const LEAST_WARM_UP: Duration = Duration::from_millis(300);
 const SCRIPT: &str = "limit.sql";
 
 struct Pgbench<'a> {

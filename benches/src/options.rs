@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 
 use crate::WORKLOADS;
+use crate::event::ACCOUNTS;
 use crate::load::Times;
 use crate::run::Workload;
 
@@ -16,6 +17,8 @@ const REPORT_RUNS: usize = 5;
 const MEASURED: Duration = Duration::from_secs(3);
 /// Warm-up before each figure, at most; a third of the measured time if that is less.
 const WARM_UP: Duration = Duration::from_secs(1);
+/// As many as one client alone works on.
+const LEAST_ACCOUNTS: u64 = 100;
 /// Runs at most: more would tell of the machine's day rather than of the program.
 const MAX_RUNS: usize = 100;
 /// The longest measured time of a figure, in seconds.
@@ -37,6 +40,8 @@ pub struct Options {
     pub floor: bool,
     /// Measure the limits beside ours.
     pub limits: bool,
+    /// Accounts that the seeded workloads begin with. Another number than the usual makes other workloads of them.
+    pub accounts: u64,
     pub measured: Duration,
 }
 
@@ -54,6 +59,7 @@ impl Options {
             peers: false,
             floor: true,
             limits: true,
+            accounts: ACCOUNTS,
             measured: MEASURED,
         };
         let mut arguments = arguments.into_iter();
@@ -68,6 +74,12 @@ impl Options {
                 "--no-limits" => options.limits = false,
                 "--only" => options.only.extend(value()?.split(',').map(str::to_lowercase)),
                 "--runs" => options.runs = value()?.parse().context("--runs needs a number")?,
+                "--accounts" => {
+                    options.accounts = value()?.parse().context("--accounts needs a number")?;
+                    if !(LEAST_ACCOUNTS..=ACCOUNTS).contains(&options.accounts) {
+                        bail!("--accounts is from {LEAST_ACCOUNTS} to {ACCOUNTS}");
+                    }
+                }
                 "--seconds" => {
                     let seconds: f64 = value()?.parse().context("--seconds needs a number")?;
                     if !(seconds > 0.0 && seconds <= MAX_SECONDS) {
@@ -83,6 +95,9 @@ impl Options {
         }
         if options.runs > MAX_RUNS {
             bail!("{MAX_RUNS} runs at most");
+        }
+        if options.report && options.accounts != ACCOUNTS {
+            bail!("a report is about {ACCOUNTS} accounts");
         }
         if let Some(unknown) = options.only.iter().find(|name| WORKLOADS.iter().all(|w| w.name != **name)) {
             bail!("there is no workload `{unknown}`");
@@ -111,6 +126,7 @@ Prints every figure beside a limit that is measured in the same run. Let nothing
   --only NAME,..   only these workloads
   --runs N         so many runs; medians with lowest and highest (1, with --report 5)
   --seconds S      measured for each figure (3), after a warm-up of a third of it and at most 1
+  --accounts N     streams of 20 events that w2, w3, one and w4 begin with (10,000), for a quick look
   --report         writes BENCHMARKS.md
   --long           growth up to 10^7 events, which takes some minutes to fill in
   --peers          W1 to W4 with other libraries too
@@ -161,9 +177,17 @@ mod tests {
 
     #[test]
     fn what_is_not_understood_is_refused() {
-        for wrong in
-            ["--fast", "--only", "--only w9", "--runs many", "--runs 101", "--seconds 0", "--seconds -1"]
-        {
+        for wrong in [
+            "--fast",
+            "--only",
+            "--only w9",
+            "--runs many",
+            "--runs 101",
+            "--seconds 0",
+            "--seconds -1",
+            "--accounts 5",
+            "--report --accounts 100",
+        ] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
         assert!(parse("--help").unwrap().is_none());

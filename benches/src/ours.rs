@@ -14,8 +14,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use crate::databases::{Database, LOG_SEEDED, Template, sql};
-use crate::event::{self, Deposit, account};
+use crate::databases::{Database, Template, sql};
+use crate::event::{self, Deposit, EVENTS_PER_ACCOUNT, account};
 use crate::handled::Handled;
 use crate::store::Store;
 
@@ -73,7 +73,10 @@ pub struct Ours {
 impl Store for Ours {
     const OF: &'static str = "";
     const EMPTY: Template = Template::Log;
-    const SEEDED: Template = LOG_SEEDED;
+
+    fn seeded(accounts: u64) -> Template {
+        Template::LogWith(accounts * EVENTS_PER_ACCOUNT)
+    }
 
     async fn open(database: &Database, cached: bool) -> anyhow::Result<Self> {
         let log = EventLog::open(LogOptions::new(LOG, &database.url)).await?;

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::databases::{Database, Template, sql};
-use crate::event::{self, Deposit, METADATA, account};
+use crate::event::{self, Deposit, EVENTS_PER_ACCOUNT, METADATA, account};
 use crate::handled::Handled;
 use crate::store::Store;
 
@@ -96,7 +96,10 @@ pub struct Sketch {
 impl Store for Sketch {
     const OF: &'static str = "/floor";
     const EMPTY: Template = Template::Plain;
-    const SEEDED: Template = Template::PlainSeeded;
+
+    fn seeded(accounts: u64) -> Template {
+        Template::PlainWith(accounts * EVENTS_PER_ACCOUNT)
+    }
 
     async fn open(database: &Database, cached: bool) -> anyhow::Result<Self> {
         let options: PgConnectOptions = database.url.parse()?;

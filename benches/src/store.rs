@@ -14,8 +14,9 @@ pub trait Store: Clone + Send + Sync + Sized + 'static {
     const OF: &'static str;
     /// A database without events.
     const EMPTY: Template;
-    /// A database with the accounts of [`crate::event`].
-    const SEEDED: Template;
+
+    /// A database with so many accounts of [`EVENTS_PER_ACCOUNT`](crate::event::EVENTS_PER_ACCOUNT) events.
+    fn seeded(accounts: u64) -> Template;
 
     /// Opens the store in a database that was made for it, with the states of streams kept in memory or not.
     fn open(database: &Database, cached: bool) -> impl Future<Output = anyhow::Result<Self>> + Send;

@@ -67,7 +67,7 @@ fn program() -> Command {
 
 fn check(only: &str, expected: &[(&str, &[&str])]) {
     let output = program()
-        .args(["--only", only, "--seconds", "0.2"])
+        .args(["--only", only, "--seconds", "0.2", "--accounts", "100"])
         .env("STORELINE_TEST_POSTGRES_BIN", postgres_bin())
         .output()
         .expect("the program runs");

@@ -3,7 +3,7 @@
 
 mod script;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use clap::Args;
@@ -20,6 +20,9 @@ use script::{Cancel, Expected, Order, Quantity};
 const CATALOGUE: &[u8] = include_bytes!("../../sample/catalogue.csv");
 /// How long an order may take to its end. The slowest scripted payment answers after seconds.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// How long the view of payments may take to show what an ended order owes, and the pause between two looks.
+const VIEW_PATIENCE: Duration = Duration::from_secs(10);
+const VIEW_PAUSE: Duration = Duration::from_millis(50);
 /// Pieces received for every order that is meant to succeed, so that the demo can be repeated.
 const RECEIVED: i64 = 10;
 
@@ -201,6 +204,20 @@ impl Player {
     async fn check(&self, order_id: &str, status: &str) -> anyhow::Result<()> {
         let expected = self.order.expected;
         ensure!(status == expected.status(), "it is {status} and not {}", expected.status());
+        // The view of payments is another service's, and follows by and by.
+        let asked = Instant::now();
+        loop {
+            let disagreement = match self.disagreement(order_id).await {
+                None => return Ok(()),
+                Some(disagreement) => disagreement,
+            };
+            ensure!(asked.elapsed() < VIEW_PATIENCE, disagreement);
+            tokio::time::sleep(VIEW_PAUSE).await;
+        }
+    }
+
+    /// How the order's payment differs from what its end owes; nothing when it does not.
+    async fn disagreement(&self, order_id: &str) -> Option<String> {
         let call = self.rest.get(&format!("/v1/payments/{order_id}"));
         let payment = call.bearer(&self.operator).send().await;
         let amount = |name: &str| match &payment {
@@ -209,14 +226,13 @@ impl Player {
             Err(_) => 0,
         };
         let (captured, refunded) = (amount("captured"), amount("refunded"));
-        let agrees = match expected {
+        let agrees = match self.order.expected {
             Expected::Confirmed => captured > 0 && refunded == 0,
             Expected::ConfirmedForFree | Expected::Rejected => captured == 0,
             Expected::CancelledAndRefunded => captured > 0 && refunded == captured,
             Expected::Cancelled => refunded == captured,
         };
-        ensure!(agrees, "captured {captured}, refunded {refunded}");
-        Ok(())
+        (!agrees).then(|| format!("captured {captured}, refunded {refunded}"))
     }
 
     fn say(&self, what: &str) {

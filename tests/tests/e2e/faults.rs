@@ -17,7 +17,7 @@ use crate::crashes::{Request, everything_ends};
 
 /// The passings at which the shop dies, one round for each. The first few are passed while it starts.
 const PASSINGS: &[u64] = &[9];
-const PASSINGS_LONG: &[u64] = &[9, 25, 60, 140, 300];
+const PASSINGS_LONG: &[u64] = &[9, 40, 150];
 /// Shoppers who order at the same time.
 const BUYERS: usize = 6;
 /// What they pay with, in turn: the demo's outcomes that come soon.

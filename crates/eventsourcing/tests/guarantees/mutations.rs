@@ -1,5 +1,5 @@
 //! Every guarantee switched off on purpose, one at a time: the check that watches over it must see that. A mutation
-//! changes the throwaway database or a part of the test, and nothing of it can be reached in the product.
+//! changes the throwaway database or a part of the test, and no user can reach it.
 
 use futures::StreamExt;
 use futures::future::LocalBoxFuture;

@@ -37,7 +37,8 @@ CREATE TABLE eventlog.command_results (
     position     bigint      NOT NULL,
     expires      boolean     NOT NULL,
     recorded_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
-    PRIMARY KEY (scope, command_id)
+    -- the id first: it alone tells nearly all rows apart, and compares faster than a text
+    PRIMARY KEY (command_id, scope)
 );
 CREATE INDEX command_results_recorded_at ON eventlog.command_results USING brin (recorded_at);
 
@@ -58,18 +59,22 @@ CREATE TRIGGER append_only BEFORE UPDATE OR TRUNCATE ON eventlog.command_results
 --        whether the result may expire
 --   r_*  every stream that a decision read, with the version it was read at (0: it did not exist)
 --   e_*  the events, in order; e_version continues the version read
+--   f_*  an event of the batch that this one was decided on before it was known to be in the log; NULL: none
+--
+-- Arrays are unnested in the select list, where they advance together row by row; as a table function each of
+-- them would be copied into a table of its own first.
 --
 -- VOLATILE under READ COMMITTED: every statement below sees a snapshot taken after the lock, so the checks
 -- read the present and not the past. The lock is held until the commit is visible, which makes the order of
 -- positions the order of commits. Returns one row: `last_position` when the batch was appended, with the time
--- that its events record; else NULL there, and the streams that moved on and the commands that have an answer
--- already. The positions of a batch follow each other without a hole, since they are drawn under the lock.
+-- that its events record; else NULL there, and whether the batch that it stands on is missing, or the streams
+-- that moved on and the commands that have an answer already. The positions of a batch follow each other without a hole, since they are drawn under the lock.
 CREATE FUNCTION eventlog.append(
     c_scope text[], c_id uuid[], c_hash bytea[], c_outcome text[], c_expires boolean[],
     r_stream text[], r_version bigint[],
     e_stream text[], e_version bigint[], e_id uuid[], e_command uuid[], e_type text[], e_schema smallint[],
-    e_data text[], e_metadata text[],
-    OUT last_position bigint, OUT appended_at timestamptz, OUT stale_streams text[],
+    e_data text[], e_metadata text[], f_stream text, f_version bigint, f_id uuid,
+    OUT last_position bigint, OUT appended_at timestamptz, OUT unfounded boolean, OUT stale_streams text[],
     OUT known_scope text[], OUT known_id uuid[], OUT known_hash bytea[], OUT known_outcome text[],
     OUT known_position bigint[])
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
@@ -83,15 +88,23 @@ BEGIN
     END IF;
     PERFORM pg_advisory_xact_lock(7310577125410);
 
+    IF f_id IS NOT NULL THEN
+        unfounded := NOT EXISTS (SELECT FROM events e
+                                  WHERE e.stream_id = f_stream AND e.version = f_version AND e.event_id = f_id);
+        IF unfounded THEN
+            RETURN;
+        END IF;
+    END IF;
+
     SELECT array_agg(k.scope), array_agg(k.command_id), array_agg(k.request_hash), array_agg(k.outcome::text),
            array_agg(k.position)
       INTO known_scope, known_id, known_hash, known_outcome, known_position
-      FROM unnest(c_scope, c_id) AS c(scope, id),
+      FROM (SELECT unnest(c_scope) AS scope, unnest(c_id) AS id) c,
            LATERAL (SELECT * FROM command_results r
                     WHERE r.scope = c.scope AND r.command_id = c.id LIMIT 1) k;
 
     SELECT array_agg(r.stream) INTO stale_streams
-      FROM unnest(r_stream, r_version) AS r(stream, version)
+      FROM (SELECT unnest(r_stream) AS stream, unnest(r_version) AS version) r
      WHERE r.version IS DISTINCT FROM COALESCE(
                (SELECT e.version FROM events e WHERE e.stream_id = r.stream ORDER BY e.version DESC LIMIT 1), 0);
 
@@ -105,8 +118,9 @@ BEGIN
                             recorded_at)
         SELECT e.stream, e.version, e.id, e.command, e.type, e.schema, e.data::jsonb, e.metadata::jsonb,
                appended_at
-          FROM unnest(e_stream, e_version, e_id, e_command, e_type, e_schema, e_data, e_metadata)
-               AS e(stream, version, id, command, type, schema, data, metadata);
+          FROM (SELECT unnest(e_stream) AS stream, unnest(e_version) AS version, unnest(e_id) AS id,
+                       unnest(e_command) AS command, unnest(e_type) AS type, unnest(e_schema) AS schema,
+                       unnest(e_data) AS data, unnest(e_metadata) AS metadata) e;
         -- Positions are drawn under the lock alone, so this session drew the last one.
         last_position := currval('events_position_seq');
     ELSE
@@ -115,7 +129,8 @@ BEGIN
 
     INSERT INTO command_results (scope, command_id, request_hash, outcome, position, expires)
     SELECT c.scope, c.id, c.hash, c.outcome::json, last_position, c.expires
-      FROM unnest(c_scope, c_id, c_hash, c_outcome, c_expires) AS c(scope, id, hash, outcome, expires)
+      FROM (SELECT unnest(c_scope) AS scope, unnest(c_id) AS id, unnest(c_hash) AS hash,
+                   unnest(c_outcome) AS outcome, unnest(c_expires) AS expires) c
      WHERE c.outcome IS NOT NULL;
 END $$;
 

@@ -5,7 +5,9 @@ mod append;
 mod migrate;
 mod tail;
 
-pub(crate) use append::{AppendConnection, AppendError, Appended, Batch, CommandRow, KnownCommand};
+pub(crate) use append::{
+    AppendConnection, AppendError, Appended, Batch, Call, CommandRow, Foundation, KnownCommand,
+};
 pub use migrate::{MigrateError, Migrations, migrate};
 
 use std::str::FromStr;
@@ -41,7 +43,7 @@ pub struct LogOptions {
     pub database_url: String,
     /// Name of the log, the same for ever: positions carry it.
     pub name: String,
-    /// Connections for reads and projections. The command processor has one of its own beside them.
+    /// Connections for reads and projections. The command processor has two of its own beside them.
     pub max_connections: u32,
     /// How often the log is asked whether another process appended. What this process appends is known at
     /// once.

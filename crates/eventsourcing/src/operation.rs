@@ -137,13 +137,35 @@ pub(crate) struct PendingEvent {
     pub encoded: EncodedEvent,
 }
 
+/// States of streams by their ids.
+pub(crate) type States = HashMap<StreamId, Versioned>;
+
+/// Where states are looked for, the newest first.
+#[derive(Clone, Copy)]
+pub(crate) struct Known<'a> {
+    /// What the operations of one batch left for each other, and what was loaded for them.
+    pub batch: &'a States,
+    /// The same of batches that are being appended, the oldest first.
+    pub pending: &'a [States],
+    /// What is durable.
+    pub cache: Option<&'a LruCache<StreamId, Versioned>>,
+}
+
+impl<'a> Known<'a> {
+    fn get(&self, stream: &StreamId) -> Option<&'a Versioned> {
+        self.batch
+            .get(stream)
+            .or_else(|| self.pending.iter().rev().find_map(|states| states.get(stream)))
+            .or_else(|| self.cache.and_then(|cache| cache.peek(stream)))
+    }
+}
+
 /// The states that an operation may look at, and the events that it leaves.
 ///
-/// What it appends is visible to its own later looks at once, and to nobody else before all of it is stored.
+/// What it appends is visible to its own later looks at once, and to nobody outside before all of it is stored.
 pub struct View<'a> {
-    base: &'a HashMap<StreamId, Versioned>,
-    cache: Option<&'a LruCache<StreamId, Versioned>>,
-    changed: HashMap<StreamId, Versioned>,
+    known: Known<'a>,
+    changed: States,
     /// What was looked at, with the version it had before this operation.
     pub(crate) read: HashMap<StreamId, u64>,
     /// What was looked at and is not loaded yet.
@@ -152,13 +174,9 @@ pub struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    /// A view of `base`, and behind it of `cache`.
-    pub(crate) fn new(
-        base: &'a HashMap<StreamId, Versioned>,
-        cache: Option<&'a LruCache<StreamId, Versioned>>,
-    ) -> Self {
+    pub(crate) fn new(known: Known<'a>) -> Self {
         let (changed, read, missing) = (HashMap::new(), HashMap::new(), HashMap::new());
-        Self { base, cache, changed, read, missing, events: Vec::new() }
+        Self { known, changed, read, missing, events: Vec::new() }
     }
 
     /// The current state of a stream; the initial state if it does not exist.
@@ -227,18 +245,17 @@ impl<'a> View<'a> {
     }
 
     /// What the operation leaves behind when it succeeds.
-    pub(crate) fn into_effects(self) -> (Vec<PendingEvent>, HashMap<StreamId, Versioned>) {
+    pub(crate) fn into_effects(self) -> (Vec<PendingEvent>, States) {
         (self.events, self.changed)
     }
 
     fn look<D: Decider>(&mut self, stream: &StreamId) -> Result<&Versioned, Missing> {
         debug_assert_eq!(stream.category(), D::CATEGORY, "stream {stream} looked at with another decider");
-        let found = self.base.get(stream).or_else(|| self.cache.and_then(|cache| cache.peek(stream)));
-        let Some(found) = found else {
+        let Some(found) = self.known.get(stream) else {
             self.missing.insert(stream.clone(), StateCodec::of::<D>());
             return Err(Missing);
         };
-        // The same version every time: what this operation changes is not in base and cache.
+        // The same version every time: what this operation changes is not in what was known before.
         if !self.read.contains_key(stream) {
             self.read.insert(stream.clone(), found.version);
         }
@@ -253,7 +270,7 @@ pub type AppendedEvents = Vec<(StreamId, EncodedEvent)>;
 /// same views as the command processor does, one at a time and without a database.
 #[derive(Clone, Default)]
 pub struct InMemoryStreams {
-    streams: HashMap<StreamId, Versioned>,
+    streams: States,
 }
 
 impl InMemoryStreams {
@@ -275,7 +292,7 @@ impl InMemoryStreams {
         operation: &O,
     ) -> Result<(O::Reply, AppendedEvents), Halt<O::Rejection>> {
         loop {
-            let mut view = View::new(&self.streams, None);
+            let mut view = View::new(Known { batch: &self.streams, pending: &[], cache: None });
             match operation.run(&mut view) {
                 Ok(reply) => {
                     let (events, changed) = view.into_effects();

@@ -7,10 +7,10 @@
 
 mod batch;
 mod job;
+mod worker;
 
 pub use job::{Committed, ExecuteError};
 
-use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -18,8 +18,8 @@ use tokio::sync::{mpsc, oneshot};
 use crate::command::CommandContext;
 use crate::log::EventLog;
 use crate::operation::Operation;
-use batch::Worker;
 use job::{Job, TypedJob};
+use worker::Worker;
 
 /// Limits of a command processor.
 #[derive(Clone, Debug)]
@@ -62,8 +62,7 @@ impl CommandProcessor {
     /// Starts the processor of a log. One per process is enough; several processes may each have one.
     pub fn start(log: EventLog, options: ProcessorOptions) -> Self {
         let (queue, waiting) = mpsc::channel(options.queue);
-        let cached = NonZeroUsize::new(options.cached_streams);
-        let worker = Worker::new(log.clone(), options, cached);
+        let worker = Worker::new(log.clone(), options);
         tokio::spawn(worker.run(waiting));
         Self { log, queue }
     }

@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use sqlx::postgres::PgConnectOptions;
-use sqlx::{Connection, PgConnection, Row};
+use sqlx::error::BoxDynError;
+use sqlx::postgres::{PgArguments, PgConnectOptions};
+use sqlx::{Arguments, Connection, PgConnection, Row};
 use uuid::Uuid;
 
 use crate::operation::PendingEvent;
@@ -31,7 +32,21 @@ pub(crate) struct CommandRow<'a> {
 pub(crate) struct Batch<'a> {
     pub commands: Vec<CommandRow<'a>>,
     pub read: Vec<(&'a StreamId, u64)>,
+    /// An event of the batch before, when this one was decided on its states before they were durable.
+    pub foundation: Option<&'a Foundation>,
 }
+
+/// Names an event, by which a batch knows that the one it stands on was appended, and all of it. Its version
+/// would not do: another process may have appended something else under the same.
+#[derive(Clone, Debug)]
+pub(crate) struct Foundation {
+    pub stream: StreamId,
+    pub version: u64,
+    pub event_id: Uuid,
+}
+
+/// A call of the append function that is ready to be sent.
+pub(crate) struct Call(Result<PgArguments, BoxDynError>);
 
 /// What became of a batch.
 #[derive(Debug)]
@@ -41,6 +56,8 @@ pub(crate) enum Appended {
     Committed { position: i64, recorded_at: DateTime<Utc> },
     /// Nothing was written: these streams have moved on, these commands were answered before.
     Conflict { stale: Vec<StreamId>, known: Vec<KnownCommand> },
+    /// Nothing was written: the batch that this one stands on is not in the log.
+    Unfounded,
 }
 
 /// The stored answer to a command.
@@ -93,9 +110,10 @@ impl AppendConnection {
         self.connection = None;
     }
 
-    pub async fn append(&mut self, batch: &Batch<'_>) -> Result<Appended, AppendError> {
+    pub async fn append(&mut self, call: Call) -> Result<Appended, AppendError> {
+        let arguments = call.0.map_err(|error| AppendError::Refused(sqlx::Error::Encode(error)))?;
         let connection = self.get().await.map_err(|e| AppendError::Unknown(e.to_string()))?;
-        match tokio::time::timeout(APPEND_TIMEOUT, call(connection, batch)).await {
+        match tokio::time::timeout(APPEND_TIMEOUT, send(connection, arguments)).await {
             Ok(Ok(appended)) => Ok(appended),
             Ok(Err(error)) if is_refusal(&error) => Err(AppendError::Refused(error)),
             Ok(Err(error)) => {
@@ -129,36 +147,54 @@ fn is_refusal(error: &sqlx::Error) -> bool {
     matches!(class.as_deref(), Some("22" | "23" | "42" | "54" | "0A" | "P0"))
 }
 
-async fn call(connection: &mut PgConnection, batch: &Batch<'_>) -> Result<Appended, sqlx::Error> {
+impl Call {
+    pub fn new(batch: &Batch<'_>) -> Self {
+        Self(arguments(batch))
+    }
+}
+
+fn arguments(batch: &Batch<'_>) -> Result<PgArguments, BoxDynError> {
     let commands = &batch.commands;
     let events = || commands.iter().flat_map(|c| c.events.iter().map(move |e| (c, e)));
-    let row = sqlx::query(
-        "SELECT last_position, appended_at, stale_streams, \
+    let mut all = PgArguments::default();
+    all.add(commands.iter().map(|c| c.scope).collect::<Vec<_>>())?;
+    all.add(commands.iter().map(|c| c.command_id).collect::<Vec<_>>())?;
+    all.add(commands.iter().map(|c| &c.request_hash[..]).collect::<Vec<_>>())?;
+    all.add(commands.iter().map(|c| c.outcome).collect::<Vec<_>>())?;
+    all.add(commands.iter().map(|c| c.expires).collect::<Vec<_>>())?;
+    all.add(batch.read.iter().map(|(stream, _)| stream.as_str()).collect::<Vec<_>>())?;
+    all.add(batch.read.iter().map(|(_, version)| *version as i64).collect::<Vec<_>>())?;
+    all.add(events().map(|(_, e)| e.stream.as_str()).collect::<Vec<_>>())?;
+    all.add(events().map(|(_, e)| e.version as i64).collect::<Vec<_>>())?;
+    all.add(events().map(|(_, e)| e.event_id).collect::<Vec<_>>())?;
+    all.add(events().map(|(c, _)| c.command_id).collect::<Vec<_>>())?;
+    all.add(events().map(|(_, e)| e.encoded.event_type.as_str()).collect::<Vec<_>>())?;
+    all.add(events().map(|(_, e)| e.encoded.schema_version).collect::<Vec<_>>())?;
+    all.add(events().map(|(_, e)| e.encoded.data.as_str()).collect::<Vec<_>>())?;
+    all.add(events().map(|(c, _)| c.metadata).collect::<Vec<_>>())?;
+    all.add(batch.foundation.map(|event| event.stream.as_str()))?;
+    all.add(batch.foundation.map(|event| event.version as i64))?;
+    all.add(batch.foundation.map(|event| event.event_id))?;
+    Ok(all)
+}
+
+async fn send(connection: &mut PgConnection, arguments: PgArguments) -> Result<Appended, sqlx::Error> {
+    let row = sqlx::query_with(
+        "SELECT last_position, appended_at, unfounded, stale_streams, \
                 known_scope, known_id, known_hash, known_outcome, known_position \
-           FROM eventlog.append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
+           FROM eventlog.append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)",
+        arguments,
     )
-    .bind(commands.iter().map(|c| c.scope).collect::<Vec<_>>())
-    .bind(commands.iter().map(|c| c.command_id).collect::<Vec<_>>())
-    .bind(commands.iter().map(|c| &c.request_hash[..]).collect::<Vec<_>>())
-    .bind(commands.iter().map(|c| c.outcome).collect::<Vec<_>>())
-    .bind(commands.iter().map(|c| c.expires).collect::<Vec<_>>())
-    .bind(batch.read.iter().map(|(stream, _)| stream.as_str()).collect::<Vec<_>>())
-    .bind(batch.read.iter().map(|(_, version)| *version as i64).collect::<Vec<_>>())
-    .bind(events().map(|(_, e)| e.stream.as_str()).collect::<Vec<_>>())
-    .bind(events().map(|(_, e)| e.version as i64).collect::<Vec<_>>())
-    .bind(events().map(|(_, e)| e.event_id).collect::<Vec<_>>())
-    .bind(events().map(|(c, _)| c.command_id).collect::<Vec<_>>())
-    .bind(events().map(|(_, e)| e.encoded.event_type.as_str()).collect::<Vec<_>>())
-    .bind(events().map(|(_, e)| e.encoded.schema_version).collect::<Vec<_>>())
-    .bind(events().map(|(_, e)| e.encoded.data.as_str()).collect::<Vec<_>>())
-    .bind(events().map(|(c, _)| c.metadata).collect::<Vec<_>>())
     .fetch_one(connection)
     .await?;
 
     if let Some(position) = row.try_get::<Option<i64>, _>(0)? {
         return Ok(Appended::Committed { position, recorded_at: row.try_get(1)? });
     }
-    let stale = row.try_get::<Option<Vec<String>>, _>(2)?.unwrap_or_default();
+    if row.try_get::<Option<bool>, _>(2)?.unwrap_or(false) {
+        return Ok(Appended::Unfounded);
+    }
+    let stale = row.try_get::<Option<Vec<String>>, _>(3)?.unwrap_or_default();
     Ok(Appended::Conflict {
         stale: stale.into_iter().map(StreamId::from_name).collect(),
         known: known_commands(&row)?,
@@ -166,11 +202,11 @@ async fn call(connection: &mut PgConnection, batch: &Batch<'_>) -> Result<Append
 }
 
 fn known_commands(row: &sqlx::postgres::PgRow) -> Result<Vec<KnownCommand>, sqlx::Error> {
-    let Some(scopes) = row.try_get::<Option<Vec<String>>, _>(3)? else { return Ok(Vec::new()) };
-    let ids: Vec<Uuid> = row.try_get(4)?;
-    let hashes: Vec<Vec<u8>> = row.try_get(5)?;
-    let outcomes: Vec<String> = row.try_get(6)?;
-    let positions: Vec<i64> = row.try_get(7)?;
+    let Some(scopes) = row.try_get::<Option<Vec<String>>, _>(4)? else { return Ok(Vec::new()) };
+    let ids: Vec<Uuid> = row.try_get(5)?;
+    let hashes: Vec<Vec<u8>> = row.try_get(6)?;
+    let outcomes: Vec<String> = row.try_get(7)?;
+    let positions: Vec<i64> = row.try_get(8)?;
     let known = scopes.into_iter().zip(ids).zip(hashes).zip(outcomes).zip(positions);
     Ok(known
         .map(|((((scope, command_id), request_hash), outcome), position)| KnownCommand {

@@ -1,199 +1,182 @@
-//! The processor's loop: take what waits, load, decide, append, answer; and what happens when the append
-//! meets a conflict, an answer from before, a refusal or silence.
+//! A batch: commands that are decided in memory, one after another, and what the log is told about them. It
+//! neither loads nor appends, and answers only what never reaches the log.
 
-use std::collections::{HashMap, HashSet, VecDeque};
-use std::num::NonZeroUsize;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use lru::LruCache;
-use tokio::sync::mpsc;
-use uuid::Uuid;
 
-use super::ProcessorOptions;
 use super::job::{Job, Ran, Verdict};
-use crate::fault;
 use crate::log::{
-    AppendConnection, AppendError, Appended, Batch, CommandRow, EventLog, KnownCommand, LoadError,
-    RecordedEvent, load_states,
+    AppendConnection, Batch, Call, CommandRow, Foundation, LoadError, RecordedEvent, load_states,
 };
-use crate::operation::{PendingEvent, StateCodec, Versioned, View};
-use crate::snapshot;
+use crate::operation::{Known, PendingEvent, StateCodec, States, Versioned, View};
 use crate::stream::StreamId;
 
-/// Pause before a batch is submitted again while the database is away.
-const RETRY_PAUSE: Duration = Duration::from_millis(100);
 /// An operation that still asks for further streams after this many loads is broken.
 const MAX_LOADS: usize = 16;
 
-type Jobs = Vec<Box<dyn Job>>;
-
-pub(super) struct Worker {
-    log: EventLog,
-    options: ProcessorOptions,
-    connection: AppendConnection,
-    cache: Option<LruCache<StreamId, Versioned>>,
-}
+pub(super) type Jobs = Vec<Box<dyn Job>>;
 
 /// A batch after all of its jobs were decided.
 #[derive(Default)]
-struct Decided {
+pub(super) struct Decided {
     /// Every stream that was looked at, with the version that the log must still have.
-    read: HashMap<StreamId, u64>,
+    pub read: HashMap<StreamId, u64>,
     /// States that are newer than the cache, or not in it.
-    states: HashMap<StreamId, Versioned>,
+    pub states: States,
     /// Jobs in the order in which they were decided, with their events.
-    jobs: Vec<(Box<dyn Job>, Vec<PendingEvent>)>,
+    pub jobs: Vec<(Box<dyn Job>, Vec<PendingEvent>)>,
 }
 
-impl Worker {
-    pub fn new(log: EventLog, options: ProcessorOptions, cached: Option<NonZeroUsize>) -> Self {
-        let connection = AppendConnection::new(log.connect_options());
-        Self { log, options, connection, cache: cached.map(LruCache::new) }
+impl Decided {
+    /// What the log is to be asked.
+    pub fn call(&self, foundation: Option<&Foundation>) -> Call {
+        let commands = self.jobs.iter().map(|(job, events)| CommandRow {
+            scope: &job.context().scope,
+            command_id: job.context().command_id,
+            request_hash: job.context().request_hash,
+            outcome: job.outcome(),
+            expires: job.expires(),
+            metadata: job.metadata(),
+            events,
+        });
+        let read = self.read.iter().map(|(stream, version)| (stream, *version));
+        Call::new(&Batch { commands: commands.collect(), read: read.collect(), foundation })
     }
 
-    pub async fn run(mut self, mut waiting: mpsc::Receiver<Box<dyn Job>>) {
-        let mut jobs = Vec::with_capacity(self.options.batch);
-        while waiting.recv_many(&mut jobs, self.options.batch).await > 0 {
-            metrics::histogram!("eventlog_batch_commands", "log" => self.log.name().to_owned())
-                .record(jobs.len() as f64);
-            let mut batches = VecDeque::from([std::mem::take(&mut jobs)]);
-            while let Some(batch) = batches.pop_front() {
-                let (batch, repeats) = without_repeats(batch);
-                if let Some(refused) = self.process(batch).await {
-                    // Somebody in it cannot be stored: each alone, so that the others are not refused with it.
-                    batches.extend(refused.into_iter().map(|job| vec![job]));
-                }
-                if !repeats.is_empty() {
-                    batches.push_front(repeats);
-                }
-            }
+    /// One of its events, by which a batch that is decided on top of this one names it.
+    pub fn foundation(&self) -> Option<Foundation> {
+        let event = self.jobs.iter().rev().find_map(|(_, events)| events.last())?;
+        Some(Foundation { stream: event.stream.clone(), version: event.version, event_id: event.event_id })
+    }
+
+    /// Takes its events out, as they stand in the log. Theirs are the last positions up to `last`.
+    pub fn take_recorded(&mut self, last: i64, recorded_at: DateTime<Utc>) -> Vec<Arc<RecordedEvent>> {
+        let count: usize = self.jobs.iter().map(|(_, events)| events.len()).sum();
+        let mut recorded = Vec::with_capacity(count);
+        for (job, events) in &mut self.jobs {
+            let context = job.context();
+            recorded.extend(std::mem::take(events).into_iter().zip(recorded.len() + 1..).map(
+                |(event, n)| {
+                    Arc::new(RecordedEvent {
+                        position: last - (count - n) as i64,
+                        stream_id: event.stream,
+                        version: event.version,
+                        event_id: event.event_id,
+                        command_id: context.command_id,
+                        event_type: event.encoded.event_type,
+                        schema_version: event.encoded.schema_version,
+                        data: event.encoded.data,
+                        metadata: context.metadata.clone(),
+                        recorded_at,
+                    })
+                },
+            ));
         }
+        recorded
     }
 
-    /// Carries a batch through to the answers. Gives it back when the database refused it and it has more
-    /// than one command.
-    async fn process(&mut self, mut jobs: Jobs) -> Option<Jobs> {
-        let started = Instant::now();
-        let mut conflicts = 0;
-        while !jobs.is_empty() {
-            let decided = match self.decide(jobs).await {
-                Ok(decided) => decided,
-                Err((returned, error)) => {
-                    jobs = returned;
-                    self.connection.drop_broken();
-                    if !self.may_retry(started, &error.to_string(), &mut jobs).await {
-                        return None;
-                    }
-                    continue;
-                }
-            };
-            let call = Instant::now();
-            fault::point("append.before");
-            let result = self.connection.append(&as_batch(&decided)).await;
-            fault::point("append.after");
-            metrics::histogram!("eventlog_append_seconds", "log" => self.log.name().to_owned())
-                .record(call.elapsed().as_secs_f64());
-            match result {
-                Ok(Appended::Committed { position, recorded_at }) => {
-                    self.committed(decided, position, recorded_at);
-                    return None;
-                }
-                Ok(Appended::Conflict { stale, known }) => {
-                    self.forget(&stale);
-                    jobs = self.answer_known(decided, known);
-                    if !stale.is_empty() {
-                        conflicts += 1;
-                        metrics::counter!("eventlog_conflicts_total", "log" => self.log.name().to_owned())
-                            .increment(1);
-                    }
-                    if conflicts > self.options.conflicts {
-                        jobs.into_iter().for_each(|job| job.answer(Verdict::Contended));
-                        return None;
-                    }
-                }
-                Err(AppendError::Refused(error)) => {
-                    jobs = decided.jobs.into_iter().map(|(job, _)| job).collect();
-                    if jobs.len() > 1 {
-                        return Some(jobs);
-                    }
-                    tracing::error!(log = self.log.name(), %error, "the database refuses a command");
-                    jobs.into_iter().for_each(|job| job.answer(Verdict::Refused(refusal(&error))));
-                    return None;
-                }
-                Err(AppendError::Unknown(why)) => {
-                    // What was committed is not known, so nothing in memory is.
-                    self.forget_everything();
-                    jobs = decided.jobs.into_iter().map(|(job, _)| job).collect();
-                    if !self.may_retry(started, &why, &mut jobs).await {
-                        return None;
-                    }
-                }
-            }
-        }
-        None
+    pub fn into_jobs(self) -> Jobs {
+        self.jobs.into_iter().map(|(job, _)| job).collect()
+    }
+}
+
+/// A batch while it is decided, which takes several rounds when streams have to be loaded.
+pub(super) struct Forming {
+    decided: Decided,
+    undecided: Jobs,
+    /// Jobs that wait for streams, and those streams.
+    wanted_by: Vec<(Box<dyn Job>, Vec<StreamId>)>,
+    loads: usize,
+}
+
+impl Forming {
+    pub fn new(jobs: Jobs) -> Self {
+        Self { decided: Decided::default(), undecided: jobs, wanted_by: Vec::new(), loads: 0 }
     }
 
-    /// Decides all jobs, loading what they ask for. On failure gives the jobs back.
-    async fn decide(&mut self, jobs: Jobs) -> Result<Decided, (Jobs, sqlx::Error)> {
-        let mut decided = Decided::default();
-        let mut undecided = jobs;
-        for _ in 0..MAX_LOADS {
-            let mut missing: HashMap<StreamId, StateCodec> = HashMap::new();
-            let mut wanted_by: Vec<(Box<dyn Job>, Vec<StreamId>)> = Vec::new();
-            for mut job in undecided {
-                let mut view = View::new(&decided.states, self.cache.as_ref());
-                match job.run(&mut view) {
-                    Ran::Missing => {
-                        let wanted = std::mem::take(&mut view.missing);
-                        wanted_by.push((job, wanted.keys().cloned().collect()));
-                        missing.extend(wanted);
-                    }
-                    ran => {
-                        for (stream, version) in view.read.drain() {
-                            decided.read.entry(stream).or_insert(version);
-                        }
-                        let (mut events, mut changed) = view.into_effects();
-                        if matches!(ran, Ran::Refused) {
-                            events.clear();
-                            changed.clear();
-                        }
-                        decided.states.extend(changed);
-                        decided.jobs.push((job, events));
-                    }
-                }
-            }
-            if wanted_by.is_empty() {
-                return Ok(decided);
-            }
-            undecided = match self.load(missing.into_iter().collect(), &mut decided).await {
-                Ok(corrupt) => answer_corrupt(wanted_by, corrupt),
-                Err(error) => {
-                    let decided = decided.jobs.into_iter().map(|(job, _)| job);
-                    return Err((decided.chain(wanted_by.into_iter().map(|(job, _)| job)).collect(), error));
-                }
-            };
-        }
-        let why = format!("an operation asked for more streams {MAX_LOADS} times");
-        undecided.into_iter().for_each(|job| job.answer(Verdict::Corrupt(why.clone())));
-        Ok(decided)
-    }
-
-    /// Loads states into the batch. Returns the streams that cannot be read, with the reason.
-    async fn load(
+    /// Decides what can be decided. Returns the streams that have to be loaded before the rest can be; none when
+    /// all is decided.
+    pub fn decide(
         &mut self,
+        pending: &[States],
+        cache: Option<&LruCache<StreamId, Versioned>>,
+    ) -> Vec<(StreamId, StateCodec)> {
+        let mut missing: HashMap<StreamId, StateCodec> = HashMap::new();
+        for mut job in std::mem::take(&mut self.undecided) {
+            let mut view = View::new(Known { batch: &self.decided.states, pending, cache });
+            let ran = job.run(&mut view);
+            if matches!(ran, Ran::Missing) {
+                let wanted = std::mem::take(&mut view.missing);
+                self.wanted_by.push((job, wanted.keys().cloned().collect()));
+                missing.extend(wanted);
+                continue;
+            }
+            for (stream, version) in view.read.drain() {
+                self.decided.read.entry(stream).or_insert(version);
+            }
+            let (mut events, mut changed) = view.into_effects();
+            if matches!(ran, Ran::Refused) {
+                events.clear();
+                changed.clear();
+            }
+            self.decided.states.extend(changed);
+            self.decided.jobs.push((job, events));
+        }
+        self.loads += usize::from(!missing.is_empty());
+        if self.loads > MAX_LOADS {
+            let why = format!("an operation asked for more streams {MAX_LOADS} times");
+            let asking = self.wanted_by.drain(..);
+            asking.for_each(|(job, _)| job.answer(Verdict::Corrupt(why.clone())));
+            missing.clear();
+        }
+        missing.into_iter().collect()
+    }
+
+    /// Takes in what was loaded. Jobs whose streams cannot be read are answered.
+    pub fn take_in(&mut self, loaded: Loaded) {
+        self.decided.states.extend(loaded.states);
+        for (job, wanted) in self.wanted_by.drain(..) {
+            match wanted.iter().find_map(|stream| loaded.corrupt.get(stream).map(|why| (stream, why))) {
+                Some((stream, why)) => job.answer(Verdict::Corrupt(format!("stream {stream}: {why}"))),
+                None => self.undecided.push(job),
+            }
+        }
+    }
+
+    pub fn into_decided(self) -> Decided {
+        self.decided
+    }
+
+    /// All of its jobs, as if nothing had been decided.
+    pub fn into_jobs(self) -> Jobs {
+        let waiting = self.wanted_by.into_iter().map(|(job, _)| job);
+        self.decided.into_jobs().into_iter().chain(waiting).chain(self.undecided).collect()
+    }
+}
+
+/// What came of loading streams.
+pub(super) struct Loaded {
+    states: States,
+    /// Streams that cannot be read, with the reason.
+    corrupt: HashMap<StreamId, String>,
+}
+
+impl Loaded {
+    pub async fn from(
+        connection: &mut AppendConnection,
         mut missing: Vec<(StreamId, StateCodec)>,
-        decided: &mut Decided,
-    ) -> Result<HashMap<StreamId, String>, sqlx::Error> {
+    ) -> Result<Self, sqlx::Error> {
         let mut corrupt = HashMap::new();
         loop {
-            match load_states(self.connection.get().await?, &missing).await {
-                Ok(loaded) => {
-                    decided.states.extend(loaded);
-                    return Ok(corrupt);
+            match load_states(connection.get().await?, &missing).await {
+                Ok(states) => return Ok(Self { states: states.into_iter().collect(), corrupt }),
+                Err(LoadError::Database(error)) => {
+                    connection.drop_broken();
+                    return Err(error);
                 }
-                Err(LoadError::Database(error)) => return Err(error),
                 Err(LoadError::Decode { stream, source }) => {
                     tracing::error!(%stream, error = %source, "a stream cannot be read");
                     missing.retain(|(id, _)| *id != stream);
@@ -202,135 +185,14 @@ impl Worker {
             }
         }
     }
-
-    fn committed(&mut self, mut decided: Decided, position: i64, recorded_at: DateTime<Utc>) {
-        self.log.announce_events(position, recorded(&mut decided, position, recorded_at));
-        let position = self.log.position(position);
-        for (stream, state) in &decided.states {
-            snapshot::take_if_due(&self.log, stream, state, decided.read.get(stream).copied());
-        }
-        if let Some(cache) = &mut self.cache {
-            for stream in decided.read.keys().filter(|stream| !decided.states.contains_key(stream)) {
-                cache.promote(stream);
-            }
-            for (stream, state) in decided.states {
-                cache.put(stream, state);
-            }
-        }
-        fault::point("reply.before");
-        for (job, _) in decided.jobs {
-            job.answer(Verdict::Stands { position: position.clone() });
-        }
-        fault::point("reply.after");
-    }
-
-    /// Answers the commands that were answered before, and gives the others back.
-    fn answer_known(&self, decided: Decided, known: Vec<KnownCommand>) -> Jobs {
-        let mut known: HashMap<(String, Uuid), KnownCommand> =
-            known.into_iter().map(|k| ((k.scope.clone(), k.command_id), k)).collect();
-        let mut others = Vec::new();
-        for (job, _) in decided.jobs {
-            match known.remove(&(job.context().scope.clone(), job.context().command_id)) {
-                Some(KnownCommand { request_hash, outcome, position, .. }) => {
-                    let position = self.log.position(position);
-                    job.answer(Verdict::Known { request_hash, outcome, position });
-                }
-                None => others.push(job),
-            }
-        }
-        others
-    }
-
-    /// Waits a little and allows another try, or answers everybody that the log is away.
-    async fn may_retry(&mut self, started: Instant, why: &str, jobs: &mut Jobs) -> bool {
-        tracing::warn!(log = self.log.name(), error = why, "the event log does not answer");
-        self.forget_everything();
-        if started.elapsed() < self.options.patience {
-            tokio::time::sleep(RETRY_PAUSE).await;
-            return true;
-        }
-        jobs.drain(..).for_each(|job| job.answer(Verdict::Unavailable(why.to_owned())));
-        false
-    }
-
-    fn forget(&mut self, streams: &[StreamId]) {
-        if let Some(cache) = &mut self.cache {
-            for stream in streams {
-                cache.pop(stream);
-            }
-        }
-    }
-
-    fn forget_everything(&mut self) {
-        if let Some(cache) = &mut self.cache {
-            cache.clear();
-        }
-    }
 }
 
 /// Splits off commands whose id occurs in the batch already: they are repeats, and find the answer once the
 /// first is stored.
-fn without_repeats(jobs: Jobs) -> (Jobs, Jobs) {
+pub(super) fn without_repeats(jobs: Jobs) -> (Jobs, Jobs) {
     if jobs.len() < 2 {
         return (jobs, Vec::new());
     }
     let mut seen = HashSet::with_capacity(jobs.len());
     jobs.into_iter().partition(|job| seen.insert((job.context().command_id, job.context().scope.clone())))
-}
-
-/// A batch's events as they stand in the log. Theirs are the last positions up to `last`.
-fn recorded(decided: &mut Decided, last: i64, recorded_at: DateTime<Utc>) -> Vec<Arc<RecordedEvent>> {
-    let count: usize = decided.jobs.iter().map(|(_, events)| events.len()).sum();
-    let mut recorded = Vec::with_capacity(count);
-    for (job, events) in &mut decided.jobs {
-        let context = job.context();
-        recorded.extend(std::mem::take(events).into_iter().zip(recorded.len() + 1..).map(|(event, n)| {
-            Arc::new(RecordedEvent {
-                position: last - (count - n) as i64,
-                stream_id: event.stream,
-                version: event.version,
-                event_id: event.event_id,
-                command_id: context.command_id,
-                event_type: event.encoded.event_type,
-                schema_version: event.encoded.schema_version,
-                data: event.encoded.data,
-                metadata: context.metadata.clone(),
-                recorded_at,
-            })
-        }));
-    }
-    recorded
-}
-
-fn as_batch(decided: &Decided) -> Batch<'_> {
-    let commands = decided.jobs.iter().map(|(job, events)| CommandRow {
-        scope: &job.context().scope,
-        command_id: job.context().command_id,
-        request_hash: job.context().request_hash,
-        outcome: job.outcome(),
-        expires: job.expires(),
-        metadata: job.metadata(),
-        events,
-    });
-    Batch { commands: commands.collect(), read: decided.read.iter().map(|(s, v)| (s, *v)).collect() }
-}
-
-/// Answers the jobs whose streams cannot be read, and gives the others back.
-fn answer_corrupt(jobs: Vec<(Box<dyn Job>, Vec<StreamId>)>, corrupt: HashMap<StreamId, String>) -> Jobs {
-    let mut others = Vec::new();
-    for (job, wanted) in jobs {
-        match wanted.iter().find_map(|stream| corrupt.get(stream).map(|why| (stream, why))) {
-            Some((stream, why)) => job.answer(Verdict::Corrupt(format!("stream {stream}: {why}"))),
-            None => others.push(job),
-        }
-    }
-    others
-}
-
-/// The database's reason without the values it may quote.
-fn refusal(error: &sqlx::Error) -> String {
-    match error.as_database_error() {
-        Some(error) => format!("SQLSTATE {}", error.code().unwrap_or_default()),
-        None => "not a value that can be stored".to_owned(),
-    }
 }

@@ -37,6 +37,9 @@ async fn die_and_repeat(point: &str, fault: &str) -> Verdict {
             crate::support::deposit(&crate::writer::shared_account(number), crate::writer::SEED_CAPITAL);
         harness.processor().await.execute(seed, crate::support::context()).await?;
     }
+    let mut owner = harness.owner().await;
+    let begun: chrono::DateTime<chrono::Utc> =
+        sqlx::query_scalar("SELECT clock_timestamp()").fetch_one(&mut owner).await?;
     let mut dying = Writer::start(plan, &harness.database, Some(fault));
     let status = dying.end(DEADLINE).await;
     hold!(
@@ -45,7 +48,19 @@ async fn die_and_repeat(point: &str, fault: &str) -> Verdict {
         dying.said()
     );
     let before = dying.answers();
-    let mut owner = harness.owner().await;
+    let sessions_are_gone = async {
+        // What was sent before the end is still carried out after it.
+        let of_the_dead = "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() \
+                           AND backend_type = 'client backend' AND pid <> pg_backend_pid() AND backend_start > $1)";
+        while !sqlx::query_scalar::<_, bool>(of_the_dead).bind(begun).fetch_one(&mut owner).await? {
+            tokio::task::yield_now().await;
+        }
+        Ok::<_, sqlx::Error>(())
+    };
+    match tokio::time::timeout(DEADLINE, sessions_are_gone).await {
+        Ok(gone) => gone?,
+        Err(_) => hold!(false, "{fault}: the sessions of the dead process do not end"),
+    }
     let decided: i64 =
         sqlx::query_scalar("SELECT count(*) FROM eventlog.command_results").fetch_one(&mut owner).await?;
     // Without those of the seed capital.

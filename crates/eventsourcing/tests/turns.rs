@@ -1,0 +1,136 @@
+//! Two batches with the database at once: the second is decided on the states of the first before that is durable.
+//! Whatever becomes of the first, no command may be lost, done twice or decided on what never happened.
+
+mod support;
+
+use std::time::Duration;
+
+use eventsourcing::*;
+use futures::future::join_all;
+use sqlx::{Connection, PgConnection, Row};
+use support::*;
+use uuid::Uuid;
+
+/// So many at once are appended in two halves, whatever comes in between.
+const CROWD: i64 = 600;
+
+/// Deposits of 1, all at once; each has to succeed.
+async fn deposit_all(commands: &CommandProcessor, stream: &StreamId, count: i64) -> Vec<u64> {
+    let all = (0..count).map(|_| commands.execute(deposit(stream, 1), context()));
+    let mut versions: Vec<u64> =
+        join_all(all).await.into_iter().map(|answer| answer.expect("a deposit succeeds").reply).collect();
+    versions.sort_unstable();
+    versions
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commands_that_stand_on_a_batch_in_flight_see_its_events() {
+    let database = database().await;
+    let commands = processor(&database).await;
+    let stream = account("hot");
+    let versions = deposit_all(&commands, &stream, CROWD).await;
+    assert_eq!(versions, (1..=CROWD as u64).collect::<Vec<_>>());
+    assert_eq!(balance(commands.log(), &stream).await, Balance { balance: CROWD, events: CROWD });
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_stands_on_a_batch_that_another_process_made_stale_is_decided_anew() {
+    let database = database().await;
+    let (one, other) = (processor(&database).await, processor(&database).await);
+    let stream = account("contested");
+    let (mut versions, others) =
+        tokio::join!(deposit_all(&one, &stream, CROWD), deposit_all(&other, &stream, CROWD));
+    versions.extend(others);
+    versions.sort_unstable();
+    assert_eq!(versions, (1..=2 * CROWD as u64).collect::<Vec<_>>(), "every version is answered once");
+    let folded = balance(&open(&database).await, &stream).await;
+    assert_eq!(folded, Balance { balance: 2 * CROWD, events: 2 * CROWD });
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_that_cannot_be_stored_is_refused_alone_and_takes_no_batch_with_it() {
+    let database = database().await;
+    let commands = processor(&database).await;
+    let stream = account("shared");
+    let endless = account("x".repeat(300));
+    let all = (0..CROWD).map(|n| {
+        let stream = if n == CROWD / 4 { &endless } else { &stream };
+        commands.execute(deposit(stream, 1), context())
+    });
+    let answers = join_all(all).await;
+    let refused = answers.iter().filter(|answer| matches!(answer, Err(ExecuteError::Refused(_)))).count();
+    let succeeded = answers.iter().filter(|answer| answer.is_ok()).count();
+    assert_eq!((refused, succeeded as i64), (1, CROWD - 1));
+    assert_eq!(balance(commands.log(), &stream).await.balance, CROWD - 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_are_cut_with_two_batches_in_flight_lose_and_double_nothing() {
+    let database = database().await;
+    let commands = processor(&database).await;
+    let stream = account("cut");
+    deposit_all(&commands, &stream, 1).await;
+    let mut admin = PgConnection::connect(database.admin_url()).await.expect("an administrator connects");
+    let cut = async {
+        let mut cuts = 0;
+        while cuts < 5 {
+            let killed: Vec<bool> = sqlx::query_scalar(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                  WHERE datname = current_database() AND query LIKE '%eventlog.append%' \
+                    AND pid <> pg_backend_pid() AND state = 'active'",
+            )
+            .fetch_all(&mut admin)
+            .await
+            .expect("connections are cut");
+            cuts += usize::from(!killed.is_empty());
+            tokio::task::yield_now().await;
+        }
+    };
+    let work = async {
+        let mut done = 0;
+        loop {
+            deposit_all(&commands, &stream, CROWD).await;
+            done += CROWD;
+            if balance(commands.log(), &stream).await.balance != done + 1 {
+                return Err(done);
+            }
+            if done >= 5 * CROWD {
+                return Ok(done);
+            }
+        }
+    };
+    // The work goes on while connections are cut, and is complete whenever the cutting ends.
+    let (done, _) = tokio::join!(work, tokio::time::timeout(Duration::from_secs(5), cut));
+    assert_eq!(done, Ok(5 * CROWD), "every deposit is there once");
+}
+
+#[tokio::test]
+async fn a_batch_whose_foundation_is_not_in_the_log_writes_nothing_although_all_versions_fit() {
+    let database = database().await;
+    let commands = processor(&database).await;
+    let stream = account("speculated");
+    deposit_all(&commands, &stream, 1).await;
+    let mut admin = PgConnection::connect(database.admin_url()).await.expect("an administrator connects");
+    let stored: Uuid = sqlx::query_scalar("SELECT event_id FROM eventlog.events WHERE version = 1")
+        .fetch_one(&mut admin)
+        .await
+        .unwrap();
+    for (foundation, fits) in [(Uuid::nil(), false), (stored, true)] {
+        let row = sqlx::query(
+            "SELECT last_position, unfounded FROM eventlog.append( \
+                 '{t}', ARRAY[$1], '{00}', ARRAY['{\"ok\":2}'], '{t}', ARRAY[$2], '{1}', ARRAY[$2], '{2}', ARRAY[$1], \
+                 ARRAY[$1], '{Withdrawn}', '{1}', ARRAY['{\"amount\":1}'], ARRAY['{\"correlation_id\":\"c\",\"actor\":\"t\"}'], \
+                 $2, 1, $3)",
+        )
+        .bind(Uuid::now_v7())
+        .bind(stream.as_str())
+        .bind(foundation)
+        .fetch_one(&mut admin)
+        .await
+        .unwrap();
+        assert_eq!(row.get::<Option<i64>, _>(0).is_some(), fits);
+        assert_eq!(row.get::<Option<bool>, _>(1), Some(!fits));
+        let events = balance(&open(&database).await, &stream).await.events;
+        assert_eq!(events, if fits { 2 } else { 1 });
+    }
+}

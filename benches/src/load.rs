@@ -20,7 +20,8 @@ pub struct Times {
     pub measured: Duration,
 }
 
-/// What a loop reached: the operations that ended within the measured time.
+/// What a loop reached: the operations that ended within the measured time, or, when none was fast enough, the first
+/// that ended after it.
 pub struct Measured {
     pub per_second: f64,
     /// All that were begun and have ended, warm-up included.
@@ -46,7 +47,7 @@ pub fn quantile(sorted: &[Duration], q: f64) -> f64 {
     sorted.get(place).map_or(f64::NAN, |duration| duration.as_secs_f64() * 1e3)
 }
 
-/// Runs `operation(client, round)` over and over on so many tasks.
+/// Runs `operation(client, round)` over and over on so many tasks. What has begun is brought to its end.
 ///
 /// # Errors
 /// The first error of an operation, which ends the loop.
@@ -61,26 +62,32 @@ where
     for client in 0..clients {
         let operation = operation.clone();
         running.spawn(async move {
-            let (mut latencies, mut done) = (Vec::new(), 0);
+            let (mut latencies, mut late, mut done) = (Vec::new(), None, 0);
             while Instant::now() < to {
                 let begun = Instant::now();
                 operation(client, done).await?;
                 done += 1;
                 let ended = Instant::now();
-                if ended >= from && ended < to {
+                if ended >= to {
+                    late = Some((ended, ended - begun));
+                } else if ended >= from {
                     latencies.push(ended - begun);
                 }
             }
-            anyhow::Ok((latencies, done))
+            anyhow::Ok((latencies, late, done))
         });
     }
-    let (mut latencies, mut done) = (Vec::new(), 0);
+    let (mut latencies, mut first_late, mut done) = (Vec::new(), None, 0);
     while let Some(ended) = running.join_next().await {
-        let (some, number) = ended??;
+        let (some, late, number) = ended??;
         latencies.extend(some);
+        first_late = first_late.into_iter().chain(late).min();
         done += number;
     }
-    Ok(Measured::new(latencies, done, times.measured))
+    match first_late.filter(|_| latencies.is_empty()) {
+        Some((ended, latency)) => Ok(Measured::new(vec![latency], done, ended - from)),
+        None => Ok(Measured::new(latencies, done, times.measured)),
+    }
 }
 
 /// Begins `operation(number)` so many times a second. Latencies count from when an operation was due.
@@ -132,6 +139,18 @@ mod tests {
         let sorted: Vec<Duration> = (1..=100).map(Duration::from_millis).collect();
         assert_eq!([0.5, 0.99, 1.0].map(|q| quantile(&sorted, q)), [50.0, 99.0, 100.0]);
         assert!(quantile(&[], 0.5).is_nan());
+    }
+
+    #[tokio::test]
+    async fn an_operation_that_takes_longer_than_is_measured_counts_over_its_own_time() {
+        let times = Times { warm_up: Duration::ZERO, measured: Duration::from_millis(1) };
+        let slow = closed_loop(times, 2, |_, _| async {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            Ok(())
+        });
+        let measured = slow.await.unwrap();
+        assert!(measured.quantile(0.5) >= 50.0);
+        assert!(measured.per_second > 0.0 && measured.per_second <= 20.0, "{}", measured.per_second);
     }
 
     #[tokio::test]

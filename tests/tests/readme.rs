@@ -8,7 +8,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use e2e_tests::tools::path;
-use e2e_tests::{Ports, Shop, finish, number};
+use e2e_tests::{ANSWER_DEADLINE, Ports, Shop, eventually, finish, number};
+use serde_json::Value;
 
 const WALK_DEADLINE: Duration = Duration::from_secs(120);
 /// Where the shop listens by default, and so what the README says.
@@ -82,14 +83,21 @@ async fn the_walks_of_the_readme_run_as_they_are_printed() {
         for event in ["OrderPlaced", "OrderConfirmed", "OrderCancellationRequested", "OrderCancelled"] {
             assert!(printed.contains(event), "{tag} shows no {event}:\n{printed}");
         }
-        let orders = api.list("/v1/orders", "status=ORDER_STATUS_CANCELLED", "orders").await;
-        assert_eq!(orders.len(), done + 1, "{tag} places one order and cancels it: {orders:?}");
-        let payments = api.list("/v1/payments", "", "payments").await;
-        for payment in payments {
-            let captured = number(&payment, "/captured/minorUnits");
-            assert!(captured > 0, "{payment}");
-            assert_eq!(captured, number(&payment, "/refunded/minorUnits"), "{payment}");
-        }
+        // Lists may lag a little behind what was told of one order.
+        eventually("each walk has placed one order and cancelled it", ANSWER_DEADLINE, async || {
+            let orders = api.list("/v1/orders", "status=ORDER_STATUS_CANCELLED", "orders").await;
+            (orders.len() == done + 1).then_some(())
+        })
+        .await;
+        eventually("what was captured is refunded", ANSWER_DEADLINE, async || {
+            let payments = api.list("/v1/payments", "", "payments").await;
+            let refunded = |payment: &Value| {
+                let captured = number(payment, "/captured/minorUnits");
+                captured > 0 && captured == number(payment, "/refunded/minorUnits")
+            };
+            (payments.len() == done + 1 && payments.iter().all(refunded)).then_some(())
+        })
+        .await;
     }
     shop.audit().await;
 }

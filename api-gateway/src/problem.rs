@@ -55,7 +55,7 @@ pub struct Violation {
 }
 
 impl Violation {
-    /// Both are cut at [`MAX_VIOLATION_CHARS`]: a client's own names stand in them, of any length.
+    /// Both are cut at `MAX_VIOLATION_CHARS`: a client's own names stand in them, of any length.
     pub fn new(field: impl AsRef<str>, description: impl AsRef<str>) -> Self {
         let cut = |text: &str| text.chars().take(MAX_VIOLATION_CHARS).collect();
         Self { field: cut(field.as_ref()), description: cut(description.as_ref()) }

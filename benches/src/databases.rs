@@ -24,7 +24,7 @@ const VACUUM: &str = "VACUUM ANALYZE";
 pub enum Template {
     /// Our log without events.
     Log,
-    /// Our log with so many events, [`EVENTS_PER_ACCOUNT`] to an account.
+    /// Our log with so many events, `EVENTS_PER_ACCOUNT` to an account.
     LogWith(u64),
     /// The plain table of pgbench and of the sketch, without rows.
     Plain,

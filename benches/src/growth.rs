@@ -179,17 +179,23 @@ async fn multiply(database: &mut PgConnection, order: &str, times: u64) -> anyho
     Ok(())
 }
 
+/// Stands in a text where an id's first digits were.
+const DIGITS: &str = "@@@@@@@@";
+
 /// Ids stand alone or within texts, with dashes or behind `sim_`. The numbers stay below the first digits of real ids,
 /// which are a time.
 fn multiplied(table: &str, condition: &str, times: u64) -> String {
     let id = r"[0-9a-f]{8}(-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})";
+    // The places of the digits are looked for once, and not in every copy.
     format!(
         r"INSERT INTO {table} OVERRIDING USER VALUE
           SELECT r.* FROM generate_series(1, {times}) n
-           CROSS JOIN LATERAL (SELECT lpad(to_hex(n), 8, '0') AS digits) own
-           CROSS JOIN (SELECT to_jsonb(t) AS original FROM {table} t WHERE {condition}) one
-           CROSS JOIN LATERAL jsonb_populate_record(NULL::{table}, regexp_replace(regexp_replace(
-                   original::text, '{id}', digits || '\1', 'g'), 'sim_[0-9a-f]{{8}}', 'sim_' || digits, 'g')::jsonb) r
-           ORDER BY n, original ->> 'version'"
+           CROSS JOIN (SELECT regexp_replace(regexp_replace(to_jsonb(t)::text, '{id}', '{DIGITS}\1', 'g'),
+                                             'sim_[0-9a-f]{{8}}', 'sim_{DIGITS}', 'g') AS text,
+                              (to_jsonb(t) ->> 'version')::bigint AS version
+                         FROM {table} t WHERE {condition} OFFSET 0) one
+           CROSS JOIN LATERAL jsonb_populate_record(NULL::{table},
+                   replace(one.text, '{DIGITS}', lpad(to_hex(n), 8, '0'))::jsonb) r
+           ORDER BY n, one.version"
     )
 }

@@ -75,6 +75,8 @@ impl Connection<'_> {
         if let Some(token) = token {
             request = request.header(AUTHORIZATION, format!("Bearer {token}"));
         }
+        // An answer that was read to its end does not mean yet that the connection can take the next request.
+        self.sender.ready().await?;
         Ok(self.sender.send_request(request.body(Full::new(body))?).await?)
     }
 

@@ -175,7 +175,9 @@ impl<E: Effect> Runner<E> {
                 fault::point("publish.before");
                 self.handle(&page.messages, page.up_to).await?;
                 fault::point("publish.after");
-                self.handled_at = Some(Instant::now());
+                // Behind a full page more waits already, so nothing is gained by waiting for it.
+                let full = page.up_to - position >= self.options.page as i64;
+                self.handled_at = (!full).then(Instant::now);
             }
             may_have_more = page.up_to < *self.feed.head().borrow();
         }

@@ -7,9 +7,8 @@ use std::time::Duration;
 
 use eventsourcing::*;
 use futures::future::join_all;
-use sqlx::{Connection, PgConnection, Row};
+use sqlx::{Connection, PgConnection};
 use support::*;
-use uuid::Uuid;
 
 /// So many at once are appended in two halves, whatever comes in between.
 const CROWD: i64 = 600;
@@ -102,35 +101,4 @@ async fn connections_that_are_cut_with_two_batches_in_flight_lose_and_double_not
     // The work goes on while connections are cut, and is complete whenever the cutting ends.
     let (done, _) = tokio::join!(work, tokio::time::timeout(Duration::from_secs(5), cut));
     assert_eq!(done, Ok(5 * CROWD), "every deposit is there once");
-}
-
-#[tokio::test]
-async fn a_batch_whose_foundation_is_not_in_the_log_writes_nothing_although_all_versions_fit() {
-    let database = database().await;
-    let commands = processor(&database).await;
-    let stream = account("speculated");
-    deposit_all(&commands, &stream, 1).await;
-    let mut admin = PgConnection::connect(database.admin_url()).await.expect("an administrator connects");
-    let stored: Uuid = sqlx::query_scalar("SELECT event_id FROM eventlog.events WHERE version = 1")
-        .fetch_one(&mut admin)
-        .await
-        .unwrap();
-    for (foundation, fits) in [(Uuid::nil(), false), (stored, true)] {
-        let row = sqlx::query(
-            "SELECT last_position, unfounded FROM eventlog.append( \
-                 '{t}', ARRAY[$1], '{00}', ARRAY['{\"ok\":2}'], '{t}', ARRAY[$2], '{1}', ARRAY[$2], '{2}', ARRAY[$1], \
-                 ARRAY[$1], '{Withdrawn}', '{1}', ARRAY['{\"amount\":1}'], ARRAY['{\"correlation_id\":\"c\",\"actor\":\"t\"}'], \
-                 $2, 1, $3)",
-        )
-        .bind(Uuid::now_v7())
-        .bind(stream.as_str())
-        .bind(foundation)
-        .fetch_one(&mut admin)
-        .await
-        .unwrap();
-        assert_eq!(row.get::<Option<i64>, _>(0).is_some(), fits);
-        assert_eq!(row.get::<Option<bool>, _>(1), Some(!fits));
-        let events = balance(&open(&database).await, &stream).await.events;
-        assert_eq!(events, if fits { 2 } else { 1 });
-    }
 }

@@ -1,6 +1,8 @@
 //! Guarantee 1: an append stands only if every stream that its decisions read is as it was read.
 
 use eventsourcing::*;
+use sqlx::Row;
+use uuid::Uuid;
 
 use crate::harness::{Harness, Verdict, Violation};
 use crate::support::*;
@@ -11,6 +13,7 @@ hold_on_a_sound_log!(
     a_refusal_from_memory_is_checked_against_what_another_replica_made_legal,
     an_operation_over_two_streams_happens_to_both_or_to_none,
     a_rejected_operation_leaves_nothing_in_any_of_its_streams,
+    a_batch_whose_foundation_is_not_in_the_log_writes_nothing_although_all_versions_fit,
 );
 
 pub async fn of_many_commands_that_expect_the_same_version_one_wins(harness: &Harness) -> Verdict {
@@ -119,5 +122,36 @@ pub async fn a_rejected_operation_leaves_nothing_in_any_of_its_streams(harness: 
     hold!(version == 1, "version {version}");
     let balance = balance(processor.log(), &rich).await.balance;
     hold!(balance == 5, "balance {balance}");
+    Ok(())
+}
+
+pub async fn a_batch_whose_foundation_is_not_in_the_log_writes_nothing_although_all_versions_fit(
+    harness: &Harness,
+) -> Verdict {
+    let commands = harness.processor().await;
+    let stream = account("speculated");
+    commands.execute(deposit(&stream, 1), context()).await?;
+    let mut owner = harness.owner().await;
+    let stored: Uuid = sqlx::query_scalar("SELECT event_id FROM eventlog.events WHERE version = 1")
+        .fetch_one(&mut owner)
+        .await?;
+    for (foundation, fits) in [(Uuid::nil(), false), (stored, true)] {
+        let row = sqlx::query(
+            "SELECT last_position, unfounded FROM eventlog.append( \
+                 '{t}', ARRAY[$1], '{00}', ARRAY['{\"ok\":2}'], '{t}', ARRAY[$2], '{1}', ARRAY[$2], '{2}', ARRAY[$1], \
+                 ARRAY[$1], '{Withdrawn}', '{1}', ARRAY['{\"amount\":1}'], \
+                 ARRAY['{\"correlation_id\":\"c\",\"actor\":\"t\"}'], $2, 1, $3)",
+        )
+        .bind(Uuid::now_v7())
+        .bind(stream.as_str())
+        .bind(foundation)
+        .fetch_one(&mut owner)
+        .await?;
+        let appended = row.get::<Option<i64>, _>(0).is_some();
+        hold!(appended == fits, "on {foundation}: appended is {appended} and not {fits}");
+        hold!(row.get::<Option<bool>, _>(1) == Some(!fits), "on {foundation}: the answer does not say so");
+        let events = balance(&harness.open().await, &stream).await.events;
+        hold!(events == if fits { 2 } else { 1 }, "on {foundation}: {events} events");
+    }
     Ok(())
 }

@@ -90,16 +90,21 @@ fn mutations() -> Vec<Mutation> {
             },
             check!(concurrency::a_refusal_from_memory_is_checked_against_what_another_replica_made_legal),
         ),
+        plain(
+            "a batch need not stand on what it was decided on",
+            Function { text: "IF unfounded THEN", by: "IF false THEN" },
+            check!(concurrency::a_batch_whose_foundation_is_not_in_the_log_writes_nothing_although_all_versions_fit),
+        ),
         // Guarantee 2.
         plain(
             "appends do not take the lock",
             Function { text: "PERFORM pg_advisory_xact_lock(", by: "PERFORM (" },
-            check!(order::a_tailing_reader_sees_every_event_once_and_in_stream_order_whatever_writers_do),
+            check!(order::what_commits_first_has_the_lower_position_also_when_a_transaction_is_held_open),
         ),
         plain(
             "positions are drawn in advance, before the lock is held",
             Database("ALTER SEQUENCE eventlog.events_position_seq CACHE 1000"),
-            check!(order::a_tailing_reader_sees_every_event_once_and_in_stream_order_whatever_writers_do),
+            check!(order::what_commits_first_has_the_lower_position_also_when_a_transaction_is_held_open),
         ),
         // Guarantee 3.
         plain(

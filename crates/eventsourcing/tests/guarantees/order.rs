@@ -12,9 +12,75 @@ use crate::harness::{CUT_OFF, Harness, Verdict, Violation};
 use crate::support::*;
 
 hold_on_a_sound_log!(
+    what_commits_first_has_the_lower_position_also_when_a_transaction_is_held_open,
     a_tailing_reader_sees_every_event_once_and_in_stream_order_whatever_writers_do,
     what_another_process_appends_becomes_known_without_being_told,
 );
+
+/// Appends by turns: more than there are connections, so that each of them appends more than once.
+const TURNS: usize = 20;
+
+/// Appends to streams that are called gated wait for whoever holds the gate, after they drew their positions.
+const GATE: &str = "
+    CREATE FUNCTION public.gate() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        PERFORM pg_advisory_xact_lock_shared(1);
+        RETURN NEW;
+    END $$;
+    CREATE TRIGGER gate AFTER INSERT ON eventlog.events FOR EACH ROW
+        WHEN (NEW.stream_id LIKE 'account-gated%') EXECUTE FUNCTION public.gate();";
+
+/// Nothing is left to chance here: by turns first, and then one append that is overtaken if it can be.
+pub async fn what_commits_first_has_the_lower_position_also_when_a_transaction_is_held_open(
+    harness: &Harness,
+) -> Verdict {
+    let processors = [harness.processor().await, harness.processor().await];
+    let mut last = 0;
+    for turn in 0..TURNS {
+        let stream = account(format!("turn-{turn}"));
+        let done = processors[turn % 2].execute(deposit(&stream, 1), context()).await?;
+        let position = done.position.number;
+        hold!(position > last, "position {position} was committed after {last}");
+        last = position;
+    }
+
+    harness.tamper(GATE).await;
+    let mut owner = harness.owner().await;
+    owner.execute("SELECT pg_advisory_lock(1)").await?;
+    let [one, other] = processors;
+    let early = tokio::spawn(async move { one.execute(deposit(&account("gated"), 1), context()).await });
+    harness
+        .within("the first append is held open", async || (waiting(&mut owner).await >= 1).then_some(()))
+        .await?;
+    let late = tokio::spawn(async move { other.execute(deposit(&account("late"), 1), context()).await });
+    harness
+        .within("the second append waits for the first, or overtakes it", async || {
+            (late.is_finished() || waiting(&mut owner).await >= 2).then_some(())
+        })
+        .await?;
+
+    let reader = harness.open().await;
+    let before = reader.read_after(last, 10).await?;
+    owner.execute("SELECT pg_advisory_unlock(1)").await?;
+    early.await??;
+    late.await??;
+    let reached = before.last().map_or(last, |event| event.position);
+    let after = reader.read_after(reached, 10).await?;
+    let seen = before.len() + after.len();
+    hold!(seen == 2, "a reader that had read up to {reached} saw {seen} of 2 events");
+    Ok(())
+}
+
+/// How many sessions wait for an advisory lock of this database.
+async fn waiting(owner: &mut sqlx::PgConnection) -> i64 {
+    sqlx::query_scalar(
+        "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database \
+          WHERE d.datname = current_database() AND l.locktype = 'advisory' AND NOT l.granted",
+    )
+    .fetch_one(owner)
+    .await
+    .expect("the locks are listed")
+}
 
 /// Commands that are on their way at the same time.
 const WRITERS: usize = 64;

@@ -16,7 +16,6 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use http::header::{
     ACCEPT, ALLOW, AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, ETAG,
-    IF_NONE_MATCH,
 };
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
@@ -33,10 +32,9 @@ use tower::{Service, ServiceExt};
 use crate::binding::{Binding, BodyRule};
 use crate::layers::{self, RequestId, RouteMeters, X_REQUEST_ID, names};
 use crate::problem::{DEFAULT_RETRY_AFTER, Problem};
-use crate::request::without_quotes;
 use crate::template::{Found, RouteTree};
 use crate::wire::text_at;
-use crate::{Backend, GatewayError, Options, request, sse};
+use crate::{Backend, GatewayError, Options, etag, request, sse};
 
 /// The position that an answer reached.
 pub const X_POSITION: HeaderName = HeaderName::from_static("x-position");
@@ -325,18 +323,16 @@ fn respond(
     metadata: &HeaderMap,
     message: &[u8],
 ) -> Result<Response, Problem> {
-    let etag = entity_tag(binding, message);
-    let unchanged = binding.method.is_safe()
-        && etag
-            .as_ref()
-            .is_some_and(|etag| request.get_all(IF_NONE_MATCH).iter().any(|tags| has_tag(tags, etag)));
+    let body = binding
+        .transcoder
+        .json(message, binding.response_body.as_ref())
+        .map_err(|_| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the answer has no JSON form"))?;
+    let etag = entity_tag(binding, message, &body);
+    let unchanged =
+        binding.method.is_safe() && etag.as_ref().is_some_and(|etag| etag::is_known(request, etag));
     let mut response = if unchanged {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
-        let body = binding
-            .transcoder
-            .json(message, binding.response_body.as_ref())
-            .map_err(|_| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the answer has no JSON form"))?;
         ([(CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response()
     };
     let headers = response.headers_mut();
@@ -371,19 +367,11 @@ fn is_replayed(answered: &HeaderMap) -> bool {
     answered.get(&IDEMPOTENCY_REPLAYED).is_some_and(|replayed| replayed == "true")
 }
 
-/// The tag of the field `etag`, which may have the quotes of the header or not.
-fn entity_tag(binding: &Binding, message: &[u8]) -> Option<HeaderValue> {
+/// The tag of an answer whose message has the field `etag`.
+fn entity_tag(binding: &Binding, message: &[u8], body: &[u8]) -> Option<HeaderValue> {
     let path: Vec<u32> = binding.etag.as_ref()?.iter().map(FieldDescriptor::number).collect();
-    let tag = text_at(message, &path)?;
-    let bare = without_quotes(tag);
-    let allowed = |byte: u8| byte == b'!' || (b'#'..=b'~').contains(&byte);
-    HeaderValue::try_from(format!("\"{bare}\"")).ok().filter(|_| bare.bytes().all(allowed))
-}
-
-/// The weak comparison of RFC 9110 with a list of tags.
-fn has_tag(tags: &HeaderValue, etag: &HeaderValue) -> bool {
-    let (Ok(tags), Ok(etag)) = (tags.to_str(), etag.to_str()) else { return false };
-    tags.split(',').map(str::trim).any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
+    let field = text_at(message, &path)?;
+    if binding.method.is_safe() { etag::of_read(field, body) } else { etag::of_change(field) }
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
@@ -407,16 +395,6 @@ fn accepts_events(headers: &HeaderMap) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn entity_tags_are_compared_weakly_on_reads() {
-        let etag = HeaderValue::from_static("\"7\"");
-        for (tags, same) in
-            [("\"7\"", true), ("W/\"7\"", true), ("\"6\", \"7\"", true), ("*", true), ("\"77\"", false)]
-        {
-            assert_eq!(has_tag(&HeaderValue::from_static(tags), &etag), same, "{tags}");
-        }
-    }
 
     #[test]
     fn only_json_in_utf_8_is_a_body() {

@@ -22,6 +22,7 @@
 mod backend;
 mod binding;
 mod docs;
+mod etag;
 mod handler;
 mod json;
 mod layers;
@@ -44,6 +45,7 @@ use tokio_util::sync::CancellationToken;
 use tower::util::BoxCloneSyncService;
 
 pub use backend::{Backend, MAX_RESPONSE_MESSAGE_BYTES};
+pub use etag::MAX_ENTITY_TAGS;
 pub use json::MAX_JSON_DEPTH;
 pub use request::{MAX_IDEMPOTENCY_KEY, MAX_MIN_POSITIONS, MAX_QUERY_PARAMETERS, MAX_VIOLATIONS};
 pub use template::MAX_PATH_SEGMENTS;

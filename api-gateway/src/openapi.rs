@@ -177,12 +177,13 @@ fn parameters(binding: &Binding, names: &[String], schemas: &mut Schemas) -> Vec
         (
             binding.if_match.is_some(),
             "If-Match",
-            "The field etag: refused with 412 when the resource has changed since.",
+            "The header ETag of a read or a change, or the field etag: refused with 412 when the resource has \
+                changed since.",
         ),
         (
             binding.etag.is_some() && binding.method.is_safe(),
             "If-None-Match",
-            "Answered with 304 when the resource still has this entity tag.",
+            "Answered with 304 when the answer still has one of these entity tags.",
         ),
         (
             binding.min_position.is_some(),
@@ -271,7 +272,15 @@ fn responses(binding: &Binding, schemas: &mut Schemas) -> Value {
     } else {
         let mut headers = Map::new();
         for (there, name, about) in [
-            (binding.etag.is_some(), "ETag", "Entity tag of the resource."),
+            (
+                binding.etag.is_some(),
+                "ETag",
+                if binding.method.is_safe() {
+                    "Entity tag of this answer, for If-None-Match and If-Match."
+                } else {
+                    "The field etag of the changed resource, for If-Match."
+                },
+            ),
             (
                 !binding.method.is_safe(),
                 "X-Position",

@@ -2,7 +2,7 @@
 //! binding names. A field given twice with different values is refused, whatever the two places are; nothing
 //! is dropped silently.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use http::header::{HeaderMap, HeaderName, IF_MATCH};
 use http::{HeaderValue, StatusCode};
@@ -10,6 +10,7 @@ use percent_encoding::percent_decode_str;
 use prost_reflect::{DynamicMessage, FieldDescriptor, ReflectMessage, Value};
 
 use crate::binding::{Binding, BodyRule, FieldPath, resolve};
+use crate::etag::{self, Listed};
 use crate::json;
 use crate::problem::{DOMAIN, ETAG_MISMATCH, Problem, Violation};
 
@@ -195,21 +196,27 @@ impl Filling<'_> {
             }
             return Ok(());
         };
-        match text {
-            "*" => {}
-            _ if text.starts_with("W/") => {
+        let fields: BTreeSet<&str> = match etag::parse(text.as_bytes()) {
+            Some(Listed::Any) => return Ok(()),
+            Some(Listed::Tags(tags)) => {
+                // The strong comparison: a weak tag equals nothing.
+                let strong = tags.into_iter().filter(|tag| !tag.weak);
+                strong.filter_map(|tag| str::from_utf8(tag.opaque).ok()).map(etag::field_of).collect()
+            }
+            // Quotes may be missing: people who type them into a shell lose them.
+            None if !text.contains(['"', ',', ' ', '\t']) => BTreeSet::from([etag::field_of(text)]),
+            None => BTreeSet::from([""]),
+        };
+        let mut fields = fields.into_iter();
+        match (fields.next(), fields.next()) {
+            (None, _) => {
                 let problem =
                     Problem::new(StatusCode::PRECONDITION_FAILED, "a weak entity tag never matches");
                 return Err(problem.because(ETAG_MISMATCH, DOMAIN));
             }
-            _ => {
-                let tag = without_quotes(text);
-                if tag.is_empty() || tag.contains(['"', ',', ' ']) {
-                    self.refuse(IF_MATCH.as_str(), "must be * or one entity tag");
-                } else {
-                    self.etag(path, tag);
-                }
-            }
+            (Some(field), None) if !field.is_empty() => self.etag(path, field),
+            // The service compares with one field, so that a choice of several cannot be checked.
+            _ => self.refuse(IF_MATCH.as_str(), "must be * or one entity tag"),
         }
         Ok(())
     }
@@ -218,7 +225,7 @@ impl Filling<'_> {
     fn etag(&mut self, path: &FieldPath, tag: &str) {
         let last = ends(path).1;
         let parent = parent_of(&mut self.message, path);
-        let same = parent.get_field(last).as_str().is_none_or(|given| without_quotes(given) == tag);
+        let same = parent.get_field(last).as_str().is_none_or(|given| etag::without_quotes(given) == tag);
         if parent.has_field(last) && !same {
             return self.refuse(written(path), "differs from the header If-Match");
         }
@@ -239,11 +246,6 @@ impl Filling<'_> {
         }
         self.agree(&vec![field.clone()], Value::List(positions), "the header X-Min-Position");
     }
-}
-
-/// An entity tag without its quotes.
-pub fn without_quotes(tag: &str) -> &str {
-    tag.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(tag)
 }
 
 fn ends(path: &FieldPath) -> (&FieldDescriptor, &FieldDescriptor) {

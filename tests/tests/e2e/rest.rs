@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use e2e_tests::trade::{PRICE, order_of, product, tokens, unique};
-use e2e_tests::{Shop, text};
+use e2e_tests::{Answer, Shop, text};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -106,6 +106,38 @@ async fn a_key_belongs_to_one_request_and_an_etag_to_one_version() {
     assert_eq!(read.ok()["product"]["name"], "Tin mug");
     let unchanged = api.get(&path).header("if-none-match", read.header("etag")).send().await;
     assert_eq!((unchanged.status, unchanged.body.len()), (304, 0));
+}
+
+#[tokio::test]
+async fn goods_that_arrive_change_the_etag_of_a_read_and_not_the_version_that_a_write_names() {
+    let api = Shop::shared().await.api();
+    let goods = api.goods(PRICE, 0).await;
+    let path = format!("/v1/products/{}", goods.product_id);
+    let sold_out = api.get(&path).at_position(&goods.position).send().await;
+    let is_in_stock = |answer: &Answer| answer.ok()["product"]["variants"][0]["inStock"] == true;
+    assert!(!is_in_stock(&sold_out), "{sold_out}");
+    let asked = |known: &str| api.get(&path).header("if-none-match", known).send();
+    let unchanged = asked(sold_out.header("etag")).await;
+    assert_eq!((unchanged.status, unchanged.header("etag")), (304, sold_out.header("etag")));
+
+    api.receive(&goods.sku, 1).await;
+    let in_stock = e2e_tests::eventually("the read differs", e2e_tests::ANSWER_DEADLINE, async || {
+        Some(asked(sold_out.header("etag")).await).filter(|answer| answer.status != 304)
+    })
+    .await;
+    assert!(is_in_stock(&in_stock), "{in_stock}");
+    assert_eq!(in_stock.ok()["product"]["etag"], sold_out.ok()["product"]["etag"], "no event of the product");
+    assert_ne!(in_stock.header("etag"), sold_out.header("etag"));
+    let unchanged = asked(in_stock.header("etag")).await;
+    assert_eq!((unchanged.status, unchanged.header("etag")), (304, in_stock.header("etag")));
+
+    let rename = |etag: &str| {
+        let body = json!({"updateMask": "name", "name": "Tin mug"});
+        api.patch(&path, &body).operator().key(&unique("rename")).header("if-match", etag)
+    };
+    let renamed = rename(sold_out.header("etag")).send().await;
+    assert_eq!(renamed.header("etag"), text(&renamed.ok(), "/product/etag"), "a change has the bare tag");
+    assert_eq!(rename(in_stock.header("etag")).refused(412).await["reason"], "ETAG_MISMATCH");
 }
 
 #[tokio::test]

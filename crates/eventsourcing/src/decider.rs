@@ -5,6 +5,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+mod tagged;
+
 /// One aggregate's rules, as functions without effects.
 ///
 /// `decide` holds the rules; `evolve` holds none, since history cannot be refused. Time and ids arrive inside
@@ -94,17 +96,16 @@ pub fn decode<E: DomainEvent>(event_type: &str, schema_version: i16, data: &str)
     let known = E::schema_version(event_type);
     let malformed =
         |source| DecodeError::Malformed { event_type: event_type.to_owned(), schema_version, source };
-    let tagged = if schema_version == known {
-        format!("{{{}:{data}}}", Value::from(event_type))
-    } else if schema_version > known {
+    if schema_version > known {
         let event_type = event_type.to_owned();
         return Err(DecodeError::Newer { event_type, found: schema_version, known });
-    } else {
+    }
+    if schema_version < known {
         let old = serde_json::from_str(data).map_err(malformed)?;
         let (event_type, data) = E::upcast(event_type, schema_version, old);
-        format!("{{{}:{data}}}", Value::from(event_type))
-    };
-    serde_json::from_str(&tagged).map_err(malformed)
+        return tagged::read(&event_type, &data.to_string()).map_err(malformed);
+    }
+    tagged::read(event_type, data).map_err(malformed)
 }
 
 #[cfg(test)]
@@ -148,6 +149,25 @@ mod tests {
             let stored = encode(&event);
             let read: Measured = decode(&stored.event_type, stored.schema_version, &stored.data).unwrap();
             assert_eq!(read, event);
+        }
+    }
+
+    #[test]
+    fn what_is_no_event_of_this_type_is_refused() {
+        let malformed = [
+            ("Reading", "{}"),
+            ("Reading", r#"{"celsius":21} "#),
+            ("Reading", r#"{"celsius":21}{"celsius":22}"#),
+            ("Reading", r#"{"celsius":"warm"}"#),
+            ("Reading", "{\"celsius\":21"),
+            ("Reading", ""),
+            ("Weighed", r#"{"celsius":21}"#),
+            ("Note", "null"),
+        ];
+        for (event_type, data) in malformed {
+            let read = decode::<Measured>(event_type, if event_type == "Reading" { 2 } else { 1 }, data);
+            let trailing_blank = data.ends_with(' ');
+            assert_eq!(read.is_ok(), trailing_blank, "{event_type} {data}: {read:?}");
         }
     }
 

@@ -328,30 +328,29 @@ pub(crate) async fn load_states(
     }
     let ids: Vec<&str> = loaded.iter().map(|(id, _)| id.as_str()).collect();
     let versions: Vec<i64> = loaded.iter().map(|(_, state)| state.version as i64).collect();
+    // A row for each stream and not for each event: a row costs more than what is in it.
     let rows = sqlx::query(
-        "SELECT u.ordinal, e.type, e.schema_version, e.data::text \
+        "SELECT u.ordinal, e.types, e.schema_versions, e.data \
            FROM unnest($1::text[], $2::bigint[]) WITH ORDINALITY AS u(id, after, ordinal), \
-                LATERAL (SELECT version, type, schema_version, data FROM eventlog.events \
-                          WHERE stream_id = u.id AND version > u.after ORDER BY version) e \
-          ORDER BY u.ordinal, e.version",
+                LATERAL (SELECT array_agg(s.type) AS types, array_agg(s.schema_version) AS schema_versions, \
+                                array_agg(s.data::text) AS data \
+                           FROM (SELECT type, schema_version, data FROM eventlog.events \
+                                  WHERE stream_id = u.id AND version > u.after ORDER BY version) s) e \
+          WHERE e.types IS NOT NULL",
     )
     .bind(ids)
     .bind(versions)
     .fetch_all(connection)
     .await?;
 
-    let mut rows = rows.into_iter().peekable();
-    while let Some(row) = rows.peek() {
-        let ordinal: i64 = row.try_get(0)?;
-        let mut events = Vec::new();
-        while let Some(row) = rows.next_if(|row| row.get::<i64, _>(0) == ordinal) {
-            events.push(StoredEvent {
-                event_type: row.try_get(1)?,
-                schema_version: row.try_get(2)?,
-                data: row.try_get(3)?,
-            });
-        }
-        let (stream, known) = &mut loaded[ordinal as usize - 1];
+    for row in rows {
+        let (stream, known) = &mut loaded[row.try_get::<i64, _>(0)? as usize - 1];
+        let (types, schema_versions): (Vec<String>, Vec<i16>) = (row.try_get(1)?, row.try_get(2)?);
+        let data: Vec<String> = row.try_get(3)?;
+        let events = types.into_iter().zip(schema_versions).zip(data);
+        let events: Vec<_> = events
+            .map(|((event_type, schema_version), data)| StoredEvent { event_type, schema_version, data })
+            .collect();
         known.state = (known.codec.fold)(Some(known.state.clone()), &events)
             .map_err(|source| LoadError::Decode { stream: stream.clone(), source })?;
         known.version += events.len() as u64;

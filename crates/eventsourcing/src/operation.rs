@@ -69,6 +69,9 @@ where
 
     fn run(&self, view: &mut View<'_>) -> Result<u64, Halt<D::Error>> {
         if let Some(expected) = self.expected_version {
+            if expected == 0 {
+                view.presume_new::<D>(&self.stream);
+            }
             view.expect_version::<D, _>(&self.stream, expected)?;
         }
         view.decide::<D>(&self.stream, &self.command)
@@ -149,6 +152,9 @@ pub(crate) struct Known<'a> {
     pub pending: &'a [States],
     /// What is durable.
     pub cache: Option<&'a LruCache<StreamId, Versioned>>,
+    /// Whether a stream that is in none of these may be presumed not to exist, when the operation says so. Not after
+    /// an append found that it does.
+    pub presuming: bool,
 }
 
 impl<'a> Known<'a> {
@@ -165,6 +171,8 @@ impl<'a> Known<'a> {
 /// What it appends is visible to its own later looks at once, and to nobody outside before all of it is stored.
 pub struct View<'a> {
     known: Known<'a>,
+    /// What is not known, and presumed not to exist.
+    presumed: States,
     changed: States,
     /// What was looked at, with the version it had before this operation.
     pub(crate) read: HashMap<StreamId, u64>,
@@ -175,8 +183,23 @@ pub struct View<'a> {
 
 impl<'a> View<'a> {
     pub(crate) fn new(known: Known<'a>) -> Self {
-        let (changed, read, missing) = (HashMap::new(), HashMap::new(), HashMap::new());
-        Self { known, changed, read, missing, events: Vec::new() }
+        Self {
+            known,
+            presumed: HashMap::new(),
+            changed: HashMap::new(),
+            read: HashMap::new(),
+            missing: HashMap::new(),
+            events: Vec::new(),
+        }
+    }
+
+    /// Says that a stream most probably does not exist, since its id was just made: then it is not looked for. The
+    /// append notices when it does exist, and the operation runs again on what is there; so this is never wrong, and
+    /// slower when it is mistaken.
+    pub fn presume_new<D: Decider>(&mut self, stream: &StreamId) {
+        if self.known.presuming && self.known.get(stream).is_none() {
+            self.presumed.insert(stream.clone(), initial(StateCodec::of::<D>()));
+        }
     }
 
     /// The current state of a stream; the initial state if it does not exist.
@@ -251,7 +274,7 @@ impl<'a> View<'a> {
 
     fn look<D: Decider>(&mut self, stream: &StreamId) -> Result<&Versioned, Missing> {
         debug_assert_eq!(stream.category(), D::CATEGORY, "stream {stream} looked at with another decider");
-        let Some(found) = self.known.get(stream) else {
+        let Some(found) = self.known.get(stream).or_else(|| self.presumed.get(stream)) else {
             self.missing.insert(stream.clone(), StateCodec::of::<D>());
             return Err(Missing);
         };
@@ -292,7 +315,8 @@ impl InMemoryStreams {
         operation: &O,
     ) -> Result<(O::Reply, AppendedEvents), Halt<O::Rejection>> {
         loop {
-            let mut view = View::new(Known { batch: &self.streams, pending: &[], cache: None });
+            let mut view =
+                View::new(Known { batch: &self.streams, pending: &[], cache: None, presuming: true });
             match operation.run(&mut view) {
                 Ok(reply) => {
                     let (events, changed) = view.into_effects();

@@ -102,3 +102,38 @@ async fn connections_that_are_cut_with_two_batches_in_flight_lose_and_double_not
     let (done, _) = tokio::join!(work, tokio::time::timeout(Duration::from_secs(5), cut));
     assert_eq!(done, Ok(5 * CROWD), "every deposit is there once");
 }
+
+/// A deposit to an account that the caller believes to be new.
+struct First(StreamId);
+
+impl Operation for First {
+    type Reply = u64;
+    type Rejection = AccountError;
+
+    fn run(&self, view: &mut View<'_>) -> Result<u64, Halt<AccountError>> {
+        view.presume_new::<Account>(&self.0);
+        view.decide::<Account>(&self.0, &AccountCommand::Deposit { amount: 1, note: String::new() })
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_was_presumed_new_and_is_not_is_decided_on_as_it_is() {
+    let database = database().await;
+    let (one, other) = (processor(&database).await, processor(&database).await);
+    let version = async |commands: &CommandProcessor, key: &str| {
+        commands.execute(First(account(key)), context()).await.expect("a deposit succeeds").reply
+    };
+    assert_eq!(version(&one, "old").await, 1, "it is new indeed");
+    assert_eq!(version(&other, "old").await, 2, "another process made it");
+    assert_eq!(version(&other, "old").await, 3, "it is in memory by now");
+    // Some are new and some are not, all at once.
+    let answers = join_all((0..CROWD).map(|n| other.execute(First(account(n % 100)), context()))).await;
+    assert!(answers.iter().all(Result::is_ok));
+    let others = join_all((0..CROWD).map(|n| one.execute(First(account(n % 200)), context()))).await;
+    assert!(others.iter().all(Result::is_ok));
+    let log = open(&database).await;
+    for key in 0..200 {
+        let expected = if key < 100 { CROWD / 100 + CROWD / 200 } else { CROWD / 200 };
+        assert_eq!(balance(&log, &account(key)).await.events, expected, "account {key}");
+    }
+}

@@ -58,6 +58,8 @@ impl Operation for ReserveStock {
         let reservation = StreamId::of::<Reservation>(self.order_id);
         let command = match &self.lines {
             Ok(lines) => {
+                // Before it is reserved nothing happens to a reservation, unless a release overtakes it.
+                view.presume_new::<Reservation>(&reservation);
                 load(view, &reservation, lines.as_slice())?;
                 let fresh = view.state::<Reservation>(&reservation)?.status == ReservationStatus::Unknown;
                 let rejection = if fresh { self.hold(view, lines.as_slice())? } else { None };

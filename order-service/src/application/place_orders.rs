@@ -184,7 +184,9 @@ impl Operation for Place {
     type Rejection = OrderError;
 
     fn run(&self, view: &mut View<'_>) -> Result<PlacedReply, Halt<OrderError>> {
-        view.decide::<Order>(&StreamId::of::<Order>(self.order_id), &self.command)?;
+        let stream = StreamId::of::<Order>(self.order_id);
+        view.presume_new::<Order>(&stream);
+        view.decide::<Order>(&stream, &self.command)?;
         Ok(PlacedReply { order_id: self.order_id })
     }
 }

@@ -97,6 +97,9 @@ pub(super) fn tell<D: ProcessManager>(
     command: &Command,
 ) -> Result<bool, Halt<Refusal>> {
     let stream = StreamId::of::<D>(order_id);
+    if matches!(command.input, Input::Start(_)) {
+        view.presume_new::<D>(&stream);
+    }
     let before = view.version::<D>(&stream)?;
     Ok(view.decide::<D>(&stream, command)? != before)
 }

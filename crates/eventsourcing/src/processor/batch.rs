@@ -97,16 +97,17 @@ impl Forming {
         Self { decided: Decided::default(), undecided: jobs, wanted_by: Vec::new(), loads: 0 }
     }
 
-    /// Decides what can be decided. Returns the streams that have to be loaded before the rest can be; none when
+    /// Decides what can be decided, also on streams that are presumed not to exist if that is allowed. Returns the streams that have to be loaded before the rest can be; none when
     /// all is decided.
     pub fn decide(
         &mut self,
         pending: &[States],
         cache: Option<&LruCache<StreamId, Versioned>>,
+        presuming: bool,
     ) -> Vec<(StreamId, StateCodec)> {
         let mut missing: HashMap<StreamId, StateCodec> = HashMap::new();
         for mut job in std::mem::take(&mut self.undecided) {
-            let mut view = View::new(Known { batch: &self.decided.states, pending, cache });
+            let mut view = View::new(Known { batch: &self.decided.states, pending, cache, presuming });
             let ran = job.run(&mut view);
             if matches!(ran, Ran::Missing) {
                 let wanted = std::mem::take(&mut view.missing);

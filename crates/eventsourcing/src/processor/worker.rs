@@ -51,6 +51,8 @@ pub(super) struct Worker {
     forming: Option<(Forming, Finished<Loaded, sqlx::Error>)>,
     /// Commands of the batch that came back last.
     landed: usize,
+    /// Whether batches are decided anew after a failure: then nothing is presumed.
+    recovering: bool,
     figures: Figures,
 }
 
@@ -92,6 +94,7 @@ impl Worker {
             appends: FuturesOrdered::new(),
             forming: None,
             landed: 0,
+            recovering: false,
             log,
             options,
             figures,
@@ -139,7 +142,7 @@ impl Worker {
 
     /// Decides a batch as far as possible, and sends it to the log or asks for the streams that it needs.
     fn form(&mut self, mut forming: Forming) {
-        let missing = forming.decide(&self.pending, self.cache.as_ref());
+        let missing = forming.decide(&self.pending, self.cache.as_ref(), !self.recovering);
         let mut connection = self.idle.pop().expect("a batch is begun when a connection has no work");
         if missing.is_empty() {
             return self.send(connection, forming.into_decided());
@@ -233,9 +236,11 @@ impl Worker {
             self.idle.push(load.await.0);
             all.push(Failed { jobs: forming.into_jobs(), why: Failure::Other });
         }
+        self.recovering = true;
         for failed in all {
             self.carry_through(failed).await;
         }
+        self.recovering = false;
     }
 
     /// Decides and appends until everybody is answered, or the limits of [`ProcessorOptions`] are reached.

@@ -155,6 +155,9 @@ impl<E: Effect> Runner<E> {
         let mut looked = Instant::now();
         // Another process may have appended what is not announced here yet.
         let mut may_have_more = true;
+        let (feed, size) = (self.feed.clone(), self.options.page);
+        // What was read while the page before was handled.
+        let mut ahead = None;
         while self.leases.holds(term) {
             if !self.parked.is_empty() && looked.elapsed() >= IDLE_LOOK {
                 self.redrive().await?;
@@ -163,20 +166,29 @@ impl<E: Effect> Runner<E> {
             self.check_parked_limit()?;
             self.store_lazily().await?;
             let position = *self.checkpoint.borrow();
-            if !may_have_more {
+            if ahead.is_none() && !may_have_more {
                 self.more_than(position).await;
             }
-            self.linger().await;
-            let page = self.feed.read(position, self.options.page).await?;
+            let page = match ahead.take() {
+                Some(page) => page,
+                None => {
+                    self.linger().await;
+                    feed.read(position, size).await?
+                }
+            };
             self.measure(page.up_to);
             if page.messages.is_empty() {
                 self.checkpoint.send_replace(page.up_to);
             } else {
                 fault::point("publish.before");
-                self.handle(&page.messages, page.up_to).await?;
+                // Behind a full page more waits already: nothing is gained by waiting for it, and the database reads it
+                // while this one is handled.
+                let full = page.up_to - position >= size as i64;
+                let reading = async { if full { feed.read(page.up_to, size).await.ok() } else { None } };
+                let (next, handled) = tokio::join!(reading, self.handle(&page.messages, page.up_to));
+                handled?;
+                ahead = next.filter(|next| !next.messages.is_empty());
                 fault::point("publish.after");
-                // Behind a full page more waits already, so nothing is gained by waiting for it.
-                let full = page.up_to - position >= self.options.page as i64;
                 self.handled_at = (!full).then(Instant::now);
             }
             may_have_more = page.up_to < *self.feed.head().borrow();

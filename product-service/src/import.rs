@@ -6,8 +6,8 @@
 //! anything wrong in any of its rows is refused as a whole, with every reason, and the others go on. Memory is that of
 //! one product plus 24 bytes for each handle and SKU (they must be unique in the file).
 //!
-//! Two columns are ours: `Supplier` (else a product metafield with the key `supplier`, else the vendor) and
-//! `Currency` (else what the caller says, since Shopify's files name none).
+//! Two columns are ours: `Supplier`, which counts even when it is empty (files without it: a product metafield with
+//! the key `supplier`, else the vendor), and `Currency` (else what the caller says, since Shopify's files name none).
 
 mod columns;
 mod draft;
@@ -61,7 +61,7 @@ pub struct ImportedProduct {
     pub body_html: String,
     /// The vendor; empty when the file names none.
     pub brand: String,
-    /// Empty when the file names neither a supplier nor a vendor.
+    /// Empty when our own column is, or when a file without it names neither a supplier nor a vendor.
     pub supplier: String,
     /// From the root down; empty when the file names neither a category nor a type.
     pub category_path: Vec<String>,
@@ -100,6 +100,8 @@ pub struct ImportedVariant {
     pub quantity: Option<u32>,
     /// The address of this variant's own image.
     pub image: Option<String>,
+    /// The line of its row, counted from 1 (the header).
+    pub line: u64,
 }
 
 /// A picture of the product.

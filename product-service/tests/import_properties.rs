@@ -63,7 +63,7 @@ fn variants(options: usize) -> impl Strategy<Value = Vec<VariantParts>> {
 fn product() -> impl Strategy<Value = ImportedProduct> {
     let options = proptest::sample::subsequence(vec!["Colour", "Size", "Größe, außen"], 0..=3);
     let options = options.prop_flat_map(|options| (variants(options.len()), Just(options)));
-    let texts = (text(), body(), text(), text());
+    let texts = (text(), body(), text(), prop_oneof![1 => Just(String::new()), 3 => text()]);
     let lists = (
         vec(list_item(), 0..4),
         vec(list_item(), 0..5),
@@ -91,6 +91,7 @@ fn product() -> impl Strategy<Value = ImportedProduct> {
                         barcode,
                         quantity,
                         image,
+                        line: 0,
                     }
                 });
             let mut product = ImportedProduct {
@@ -183,7 +184,11 @@ fn write(products: &[ImportedProduct], names: &str, crlf: bool, with_skus: bool)
 fn read(file: &[u8]) -> Vec<ImportedProduct> {
     let rows = ProductRows::new(file, ImportOptions::default()).expect("a readable header");
     let products = rows.map(|product| product.unwrap_or_else(|error| panic!("{error:?}")));
-    products.map(|product| ImportedProduct { first_line: 0, last_line: 0, ..product }).collect()
+    let without_lines = |mut product: ImportedProduct| {
+        product.variants.iter_mut().for_each(|variant| variant.line = 0);
+        ImportedProduct { first_line: 0, last_line: 0, ..product }
+    };
+    products.map(without_lines).collect()
 }
 
 /// Pieces that a CSV reader may stumble over.
@@ -259,6 +264,11 @@ proptest! {
             prop_assert_eq!(product.first_line, next);
             let start = format!("{},", product.handle);
             prop_assert!(lines[next as usize - 1].starts_with(&start), "{start} at line {next}");
+            for variant in &product.variants {
+                prop_assert!((product.first_line..=product.last_line).contains(&variant.line));
+                let row = lines[variant.line as usize - 1];
+                prop_assert!(row.starts_with(&start), "{} at line {}", variant.sku, variant.line);
+            }
             next = product.last_line + 1;
         }
         prop_assert_eq!(next, lines.len() as u64 + 1);

@@ -124,6 +124,7 @@ fn both_generations_of_names_make_the_same_products() {
         let mut products = outcome.products;
         for product in &mut products {
             (product.first_line, product.last_line) = (0, 0);
+            product.variants.iter_mut().for_each(|variant| variant.line = 0);
             product.warnings.clear();
         }
         products
@@ -223,6 +224,25 @@ fn rows_of_the_wrong_length_are_refused_because_their_cells_may_have_moved() {
     let outcome = Outcome::of_fixture("broken_rows.csv");
     for (handle, line) in [("too-short", 28), ("too-long", 29)] {
         assert_eq!(outcome.errors(handle)[0], (line, "", Rule::RowShape));
+    }
+}
+
+#[test]
+fn an_empty_cell_of_our_own_supplier_column_means_no_supplier_and_elsewhere_the_vendor_counts() {
+    let metafield = "Supplier (product.metafields.custom.supplier)";
+    for (header, cells, supplier) in [
+        (String::new(), "", "Orvelle"),
+        (format!(",{metafield}"), ",", "Orvelle"),
+        (format!(",{metafield}"), ",Lyspunkt", "Lyspunkt"),
+        (",Supplier".to_owned(), ",", ""),
+        (",Supplier".to_owned(), ", ", ""),
+        (",Supplier".to_owned(), ",Lyspunkt", "Lyspunkt"),
+        (format!(",{metafield},Supplier"), ",Lyspunkt,", ""),
+    ] {
+        let file = format!("Handle,Title,Price,Vendor{header}\nlamp,Lamp,1.00,Orvelle{cells}\n");
+        let outcome = Outcome::of(file.as_bytes());
+        let lamp = outcome.product("lamp");
+        assert_eq!((lamp.brand.as_str(), lamp.supplier.as_str()), ("Orvelle", supplier), "{file}");
     }
 }
 

@@ -196,6 +196,11 @@ impl Columns {
         self.names.len()
     }
 
+    /// Whether suppliers have the column that is ours, not a metafield: then an empty cell says that there is none.
+    pub fn has_own_supplier(&self) -> bool {
+        self.has(Field::Supplier) && !is_metafield(self.name(Field::Supplier))
+    }
+
     /// The name as the header spells it, or the usual one if the file has no such column.
     pub fn name(&self, field: Field) -> &str {
         self.places[field as usize].map_or(names_of(field)[0], |at| &self.names[at])
@@ -302,13 +307,16 @@ mod tests {
     #[test]
     fn our_supplier_column_counts_more_than_a_metafield_wherever_it_stands() {
         let metafield = "Supplier (product.metafields.custom.supplier)";
-        for (header, place) in [
-            (vec!["Title", "Price", metafield], 2),
-            (vec!["Title", "Price", metafield, "Supplier"], 3),
-            (vec!["Title", "Price", "Supplier", metafield], 2),
+        for (header, place, own) in [
+            (vec!["Title", "Price", metafield], 2, false),
+            (vec!["Title", "Price", metafield, "Supplier"], 3, true),
+            (vec!["Title", "Price", "Supplier", metafield], 2, true),
         ] {
-            assert_eq!(columns(&header).unwrap().places[Field::Supplier as usize], Some(place), "{header:?}");
+            let columns = columns(&header).unwrap();
+            assert_eq!(columns.places[Field::Supplier as usize], Some(place), "{header:?}");
+            assert_eq!(columns.has_own_supplier(), own, "{header:?}");
         }
+        assert!(!columns(&["Title", "Price"]).unwrap().has_own_supplier());
     }
 
     #[test]

@@ -101,11 +101,14 @@ impl ProductDraft {
         let mut images = std::mem::take(&mut self.images);
         images.sort_by_key(|(position, _)| *position);
         let brand = self.brand.take().unwrap_or_default();
+        // Shopify's files know no supplier, and the vendor is the best guess; our own column leaves nothing to guess.
+        let guessed = if columns.has_own_supplier() { String::new() } else { brand.clone() };
+        let supplier = self.supplier.take().unwrap_or(guessed);
         ImportedProduct {
             handle: self.handle.clone(),
             title: self.title.take().unwrap_or_default(),
             body_html: self.body_html.take().unwrap_or_default(),
-            supplier: self.supplier.take().unwrap_or_else(|| brand.clone()),
+            supplier,
             brand,
             category_path,
             tags,
@@ -224,7 +227,7 @@ impl ProductDraft {
                     format!("{} stands at line {line} already: a SKU is unique in the shop", quoted(&sku));
                 self.errors.push(variant.line, Some(columns.name(Field::Sku)), Rule::SkuRepeated, message);
             }
-            let VariantDraft { price_minor, barcode, quantity, image, .. } = variant;
+            let VariantDraft { line, price_minor, barcode, quantity, image, .. } = variant;
             variants.push(ImportedVariant {
                 sku,
                 sku_was_derived,
@@ -234,6 +237,7 @@ impl ProductDraft {
                 barcode,
                 quantity,
                 image,
+                line,
             });
         }
         variants

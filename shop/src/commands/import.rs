@@ -2,10 +2,12 @@
 //! the quantities of the file once. Reading the format is the product service's work (`product_service::import`).
 
 mod read;
+mod refusal;
 
-use std::io::{IsTerminal, Read, Write};
+use std::io::{IsTerminal, Read};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Args;
@@ -17,17 +19,25 @@ use indicatif::{ProgressBar, ProgressStyle};
 use inventory::inventory_service_client::InventoryServiceClient;
 use product::product_service_client::ProductServiceClient;
 use product_service::import::{
-    Currency, DEFAULT_CURRENCY, ImportOptions, ImportedProduct, ImportedVariant, RefusedProduct, to_request,
+    Currency, DEFAULT_CURRENCY, ImportOptions, ImportedProduct, ImportedVariant, to_request,
 };
 use serde_json::json;
+use tonic::{Code, Status};
 use uuid::Uuid;
 
 use crate::config::Location;
 use crate::running::{OperatorChannel, RunningShop, explain};
 use read::{Item, Progress};
+use refusal::{Refusal, ShopRefusal, answers_one_product};
 
 /// Products that are imported at the same time.
 const IN_FLIGHT: usize = 16;
+/// Refused products that are printed with their reasons, as text; further ones are counted. JSON has them all.
+const MAX_REFUSALS_PRINTED: u64 = 200;
+/// How often a product is tried while the shop is too busy for it or cannot reach its database.
+const MAX_ATTEMPTS: u32 = 5;
+/// How long an import waits between two attempts.
+const ATTEMPT_PAUSE: Duration = Duration::from_secs(1);
 /// The reference on receipts of stock.
 const REFERENCE: &str = "import";
 
@@ -44,7 +54,8 @@ pub struct Arguments {
     /// Receive the quantities of the file for every SKU that has never had stock.
     #[arg(long, conflicts_with = "dry_run")]
     with_stock: bool,
-    /// Print JSON: a line for every product that changed or was refused, and a summary at the end.
+    /// Print JSON: a line for every product that changed or was refused, and a summary at the end, which says in
+    /// `complete` whether the whole file was gone through.
     #[arg(long)]
     json: bool,
 }
@@ -63,6 +74,7 @@ struct Counts {
     created: u64,
     updated: u64,
     unchanged: u64,
+    /// Whole, or in some of its stock; then it is among the others too.
     refused: u64,
     stock_received: u64,
     /// How far the catalogue's log has come with it.
@@ -82,8 +94,10 @@ struct Importer {
 /// What became of one product.
 struct Imported {
     handle: String,
-    reply: product::ImportProductResponse,
+    /// None when it is refused.
+    reply: Option<product::ImportProductResponse>,
     stock_received: u64,
+    refusals: Vec<Refusal>,
 }
 
 pub async fn run(arguments: Arguments, location: &Location) -> anyhow::Result<u8> {
@@ -93,9 +107,11 @@ pub async fn run(arguments: Arguments, location: &Location) -> anyhow::Result<u8
     let output = if arguments.json { Output::Json } else { Output::Text };
     let bar = progress_bar(size, output);
     let options = ImportOptions { default_currency: arguments.currency };
-    let counts = importer.import(input, options, &bar, output).await?;
+    let mut counts = Counts::default();
+    let ended = importer.import(input, options, &bar, output, &mut counts).await;
     bar.finish_and_clear();
-    summarize(&counts, &arguments);
+    summarize(&counts, &arguments, ended.is_ok());
+    ended?;
     Ok(u8::from(counts.refused > 0))
 }
 
@@ -104,7 +120,8 @@ pub async fn run(arguments: Arguments, location: &Location) -> anyhow::Result<u8
 pub(super) async fn catalogue(shop: &RunningShop, csv: &'static [u8], quiet: bool) -> anyhow::Result<String> {
     let importer = Importer::new(shop, false, true).await?;
     let bar = ProgressBar::hidden();
-    let counts = importer.import(Box::new(csv), ImportOptions::default(), &bar, Output::Silent).await?;
+    let mut counts = Counts::default();
+    importer.import(Box::new(csv), ImportOptions::default(), &bar, Output::Silent, &mut counts).await?;
     if counts.refused > 0 {
         bail!("{} products of the sample catalogue were refused", counts.refused);
     }
@@ -126,65 +143,90 @@ impl Importer {
         })
     }
 
+    /// Imports product by product, in the order of the file. A product that is refused is reported and counted.
+    ///
+    /// # Errors
+    /// When the file cannot be read any further, or the shop does not answer for one product: with the line to go
+    /// on from. `counts` holds what was done before.
     async fn import(
         self,
         input: Box<dyn Read + Send>,
         options: ImportOptions,
         bar: &ProgressBar,
         output: Output,
-    ) -> anyhow::Result<Counts> {
+        counts: &mut Counts,
+    ) -> anyhow::Result<()> {
         let progress = Arc::new(Progress::default());
         let items = read::items(input, options, progress.clone());
         let importer = &self;
+        // In the file's order, so that the first product that cannot be imported has only finished ones before it.
         let mut results = items
             .map(|item| async move {
                 match item? {
-                    Item::Product(product) => Ok(Ok(importer.one(*product).await?)),
-                    Item::Refused(refused) => anyhow::Ok(Err(refused)),
+                    Item::Product(product) => importer.one(&product).await,
+                    Item::Refused(refused) => Ok(Imported::refused(Refusal::ByFile(refused))),
                 }
             })
-            .buffer_unordered(IN_FLIGHT);
-        let mut counts = Counts::default();
+            .buffered(IN_FLIGHT);
         while let Some(result) = results.next().await {
             bar.set_position(progress.bytes());
-            match result? {
-                Ok(imported) => counts.count(&imported, bar, output),
-                Err(refused) => {
-                    counts.refused += 1;
-                    report_refused(&refused, bar, output)?;
-                }
-            }
+            counts.count(&result?, bar, output);
         }
-        Ok(counts)
+        Ok(())
     }
 
-    async fn one(&self, product: ImportedProduct) -> anyhow::Result<Imported> {
+    async fn one(&self, product: &ImportedProduct) -> anyhow::Result<Imported> {
+        let ends_here = || {
+            format!(
+                "the import ends at product {:?}, line {}: all products before it are done. Import the file again \
+                 to go on from there, what is done is found unchanged",
+                product.handle, product.first_line
+            )
+        };
         let request = product::ImportProductRequest {
             request_id: format!("{} {}", self.run, product.first_line),
             dry_run: self.dry_run,
-            ..to_request(&product)
+            ..to_request(product)
         };
-        let handle = product.handle.clone();
-        let reply = self.products.clone().import_product(request).await;
-        let reply = reply.map_err(|s| explain(&s)).with_context(|| format!("product {handle}"))?.into_inner();
-        let mut stock_received = 0;
-        if self.with_stock {
-            for variant in &product.variants {
-                stock_received += self.receive(variant).await.with_context(|| format!("product {handle}"))?;
+        let reply = attempts(async || {
+            let mut products = self.products.clone();
+            products.import_product(request.clone()).await
+        });
+        let reply = match reply.await {
+            Ok(reply) => reply.into_inner(),
+            Err(status) if answers_one_product(&status) => {
+                return Ok(Imported::refused(Refusal::ByShop(ShopRefusal::of_product(product, &status))));
+            }
+            Err(status) => return Err(explain(&status)).with_context(ends_here),
+        };
+        let mut imported = Imported {
+            handle: product.handle.clone(),
+            reply: Some(reply),
+            stock_received: 0,
+            refusals: Vec::new(),
+        };
+        for variant in product.variants.iter().filter(|_| self.with_stock) {
+            match attempts(async || self.receive(variant).await).await {
+                Ok(received) => imported.stock_received += received,
+                Err(status) if answers_one_product(&status) => {
+                    let refusal = ShopRefusal::of_stock(product, variant.line, &status);
+                    imported.refusals.push(Refusal::ByShop(refusal));
+                }
+                Err(status) => return Err(explain(&status)).with_context(ends_here),
             }
         }
-        Ok(Imported { handle, reply, stock_received })
+        Ok(imported)
     }
 
     /// Receives the quantity of a variant that has never had stock. Returns how much.
-    async fn receive(&self, variant: &ImportedVariant) -> anyhow::Result<u64> {
+    async fn receive(&self, variant: &ImportedVariant) -> Result<u64, Status> {
         let Some(quantity) = variant.quantity.filter(|quantity| *quantity > 0) else { return Ok(0) };
         let mut inventory = self.inventory.clone();
         let known = inventory::GetStockRequest { sku: variant.sku.clone(), ..Default::default() };
         match inventory.get_stock(known).await {
             Ok(_) => return Ok(0),
-            Err(status) if status.code() == tonic::Code::NotFound => {}
-            Err(status) => return Err(explain(&status)),
+            Err(status) if status.code() == Code::NotFound => {}
+            Err(status) => return Err(status),
         }
         // Two imports at the same moment have the same id, so it is received once.
         let request = inventory::ReceiveStockRequest {
@@ -193,30 +235,70 @@ impl Importer {
             quantity: quantity.into(),
             reference: REFERENCE.to_owned(),
         };
-        inventory.receive_stock(request).await.map_err(|status| explain(&status))?;
+        inventory.receive_stock(request).await?;
         Ok(quantity.into())
+    }
+}
+
+/// Makes a call again that the shop could not take at that moment. Its request id makes that safe.
+async fn attempts<T>(call: impl AsyncFn() -> Result<T, Status>) -> Result<T, Status> {
+    let mut attempt = 1;
+    loop {
+        match call().await {
+            Err(status)
+                if attempt < MAX_ATTEMPTS && matches!(status.code(), Code::Unavailable | Code::Aborted) =>
+            {
+                attempt += 1;
+                tokio::time::sleep(ATTEMPT_PAUSE).await;
+            }
+            result => return result,
+        }
+    }
+}
+
+impl Imported {
+    fn refused(refusal: Refusal) -> Self {
+        let handle = refusal.handle().to_owned();
+        Self { handle, reply: None, stock_received: 0, refusals: vec![refusal] }
     }
 }
 
 impl Counts {
     fn count(&mut self, imported: &Imported, bar: &ProgressBar, output: Output) {
-        use product::ImportOutcome;
         self.stock_received += imported.stock_received;
-        if let Ok(position) = imported.reply.position.parse::<Position>()
+        if let Some(reply) = &imported.reply {
+            self.count_reply(&imported.handle, reply, bar, output);
+        }
+        if !imported.refusals.is_empty() {
+            self.refused += 1;
+        }
+        for refusal in &imported.refusals {
+            report_refusal(refusal, self.refused, bar, output);
+        }
+    }
+
+    fn count_reply(
+        &mut self,
+        handle: &str,
+        reply: &product::ImportProductResponse,
+        bar: &ProgressBar,
+        output: Output,
+    ) {
+        use product::ImportOutcome;
+        if let Ok(position) = reply.position.parse::<Position>()
             && self.reached.as_ref().is_none_or(|reached| reached.number < position.number)
         {
             self.reached = Some(position);
         }
-        let outcome = imported.reply.outcome();
+        let outcome = reply.outcome();
         *match outcome {
             ImportOutcome::Created => &mut self.created,
             ImportOutcome::Updated => &mut self.updated,
             ImportOutcome::Unchanged | ImportOutcome::Unspecified => &mut self.unchanged,
         } += 1;
-        let reply = &imported.reply;
         if output == Output::Json && outcome != ImportOutcome::Unchanged {
             let line = json!({
-                "handle": imported.handle, "outcome": outcome.as_str_name(), "productId": reply.product_id,
+                "handle": handle, "outcome": outcome.as_str_name(), "productId": reply.product_id,
                 "changedFields": reply.changed_fields, "pricesChanged": reply.prices_changed,
                 "variantsAdded": reply.variants_added, "notes": reply.notes,
             });
@@ -224,7 +306,7 @@ impl Counts {
         }
         if output == Output::Text {
             for note in &reply.notes {
-                bar.suspend(|| println!("{}: {note}", imported.handle));
+                bar.suspend(|| println!("{handle}: {note}"));
             }
         }
     }
@@ -248,31 +330,27 @@ fn progress_bar(size: u64, output: Output) -> ProgressBar {
     ProgressBar::new(size).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
-fn report_refused(refused: &RefusedProduct, bar: &ProgressBar, output: Output) -> anyhow::Result<()> {
+/// A refused product is said whatever the output: it is missing afterwards. `number` counts the refused ones.
+fn report_refusal(refusal: &Refusal, number: u64, bar: &ProgressBar, output: Output) {
     if output == Output::Json {
-        println!("{}", json!({ "handle": refused.handle, "outcome": "REFUSED", "refused": refused }));
-        return Ok(());
+        println!("{}", json!({ "handle": refusal.handle(), "outcome": "REFUSED", "refused": refusal }));
+    } else if number <= MAX_REFUSALS_PRINTED {
+        bar.suspend(|| println!("{refusal}"));
     }
-    // A refused product is said whatever the output: it is missing afterwards.
-    bar.suspend(|| {
-        let mut out = std::io::stdout().lock();
-        writeln!(out, "{refused}")?;
-        for error in &refused.errors {
-            writeln!(out, "  {error}")?;
-        }
-        Ok(())
-    })
 }
 
-fn summarize(counts: &Counts, arguments: &Arguments) {
+fn summarize(counts: &Counts, arguments: &Arguments, complete: bool) {
     let Counts { created, updated, unchanged, refused, stock_received, .. } = counts;
     if arguments.json {
         let line = json!({
             "created": created, "updated": updated, "unchanged": unchanged, "refused": refused,
-            "stockReceived": stock_received, "dryRun": arguments.dry_run,
+            "stockReceived": stock_received, "dryRun": arguments.dry_run, "complete": complete,
         });
         println!("{line}");
         return;
+    }
+    if let Some(more @ 1..) = refused.checked_sub(MAX_REFUSALS_PRINTED) {
+        println!("{more} more products are refused; `--json` prints them all.");
     }
     let would = if arguments.dry_run { "would be " } else { "" };
     println!(

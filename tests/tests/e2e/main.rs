@@ -5,6 +5,7 @@ mod crashes;
 mod crowds;
 mod faults;
 mod grpc;
+mod imports;
 mod orders;
 mod outcomes;
 mod privacy;

@@ -36,8 +36,10 @@ enum Command {
     /// Import the sample catalogue, place orders of every outcome over REST, follow them and print each
     /// timeline.
     Demo(demo::Arguments),
-    /// Import a product CSV in Shopify's format. Safe to repeat. A product that is refused, because of its rows or
-    /// by a rule of the shop, is reported and the others go on. Exit code 1 if any was, 2 if the import ended early.
+    /// Import a product CSV in Shopify's format. Safe to repeat.
+    ///
+    /// A product that is refused, because of its rows or by a rule of the shop, is reported and the others go on.
+    /// Exit code 1 if any was, 2 if the import ended early.
     Import(import::Arguments),
     /// Print the events of a stream, or of a whole log, or follow them.
     Events(events::Arguments),

@@ -360,3 +360,32 @@ fn summarize(counts: &Counts, arguments: &Arguments, complete: bool) {
         println!("{stock_received} pieces received.");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    /// Calls that fail with `code` before the one numbered `good`. Returns how many were made, and how it ended.
+    async fn calls(code: Code, good: u32) -> (u32, Result<(), Code>) {
+        let made = AtomicU32::new(0);
+        let result = attempts(async || {
+            let number = made.fetch_add(1, Ordering::Relaxed) + 1;
+            if number < good { Err(Status::new(code, "")) } else { Ok(()) }
+        });
+        let result = result.await.map_err(|status| status.code());
+        (made.load(Ordering::Relaxed), result)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_busy_shop_turns_away_is_tried_again_a_few_times_and_nothing_else_is() {
+        for code in [Code::Unavailable, Code::Aborted] {
+            assert_eq!(calls(code, MAX_ATTEMPTS).await, (MAX_ATTEMPTS, Ok(())));
+            assert_eq!(calls(code, u32::MAX).await, (MAX_ATTEMPTS, Err(code)));
+        }
+        for code in [Code::FailedPrecondition, Code::PermissionDenied, Code::Internal] {
+            assert_eq!(calls(code, u32::MAX).await, (1, Err(code)));
+        }
+    }
+}

@@ -156,6 +156,9 @@ impl Call {
 fn arguments(batch: &Batch<'_>) -> Result<PgArguments, BoxDynError> {
     let commands = &batch.commands;
     let events = || commands.iter().flat_map(|c| c.events.iter().map(move |e| (c, e)));
+    if events().any(|(_, event)| holds_nul(&event.encoded.data)) {
+        return Err("an event holds the character NUL, which no text in PostgreSQL can".into());
+    }
     let mut all = PgArguments::default();
     all.add(commands.iter().map(|c| c.scope).collect::<Vec<_>>())?;
     all.add(commands.iter().map(|c| c.command_id).collect::<Vec<_>>())?;
@@ -176,6 +179,15 @@ fn arguments(batch: &Batch<'_>) -> Result<PgArguments, BoxDynError> {
     all.add(batch.foundation.map(|event| event.version as i64))?;
     all.add(batch.foundation.map(|event| event.event_id))?;
     Ok(all)
+}
+
+/// Whether a string in this JSON has the character NUL. The type json stores it, yet read models could not.
+fn holds_nul(json: &str) -> bool {
+    json.match_indices("\\u0000").any(|(at, _)| {
+        // A backslash that is itself escaped escapes nothing.
+        let backslashes = json[..at].bytes().rev().take_while(|byte| *byte == b'\\').count();
+        backslashes.is_multiple_of(2)
+    })
 }
 
 async fn send(connection: &mut PgConnection, arguments: PgArguments) -> Result<Appended, sqlx::Error> {
@@ -217,4 +229,20 @@ fn known_commands(row: &sqlx::postgres::PgRow) -> Result<Vec<KnownCommand>, sqlx
             position,
         })
         .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_nul_is_found_wherever_it_stands_and_nothing_that_looks_like_one() {
+        let json = |text: &str| serde_json::to_string(&[text]).expect("a text serializes");
+        for text in ["\0", "a\0", "\\\0", "\\\\\0", "\\u0000\0"] {
+            assert!(holds_nul(&json(text)), "{text:?}");
+        }
+        for text in ["", "\\u0000", "\\\\u0000", "a\\u0000b", "u0000", "\u{1}"] {
+            assert!(!holds_nul(&json(text)), "{text:?}");
+        }
+    }
 }

@@ -12,7 +12,10 @@ const FIRST_OF_SERVICE: i64 = 1000;
 /// A service's own migrations in order: a name and its SQL. A released one is never edited.
 pub type Migrations = &'static [(&'static str, &'static str)];
 
-const EVENT_LOG: Migrations = &[("event log", include_str!("../../migrations/0001_event_log.sql"))];
+const EVENT_LOG: Migrations = &[
+    ("event log", include_str!("../../migrations/0001_event_log.sql")),
+    ("events as json", include_str!("../../migrations/0002_events_as_json.sql")),
+];
 
 /// Why a database could not be migrated.
 #[derive(Debug, thiserror::Error)]

@@ -14,7 +14,7 @@ const PEERS: &str = "peers";
 /// Runs of `--report`.
 const REPORT_RUNS: usize = 5;
 /// Measured for each figure, unless told otherwise.
-const MEASURED: Duration = Duration::from_secs(3);
+pub const MEASURED: Duration = Duration::from_secs(3);
 /// Warm-up before each figure, at most; a third of the measured time if that is less.
 const WARM_UP: Duration = Duration::from_secs(1);
 /// As many as one client alone works on.

@@ -4,7 +4,7 @@
 use std::fmt::Write;
 
 use crate::figures::Runs;
-use crate::options::Options;
+use crate::options::{MEASURED, Options};
 use crate::peers::LIBRARIES;
 use crate::rows::{self, Filled, verdict};
 
@@ -64,7 +64,9 @@ const LOG: &str = "\
 The limits are pgbench on a plain table with an index by stream and version, the same 270 bytes of JSON, prepared
 statements. The floor is a sketch of the log's own shape in 300 lines (benches/src/sketch.rs): commands queue in front of
 one processor, and one call of a function takes a lock, looks up command ids, checks versions, stores answers and events.
-It has no conflicts, no recovery, no snapshots. `ours/floor` is a ratio of speeds: 0.8 is a fifth below.
+It has no conflicts, no recovery, no snapshots, and replays two columns of an event where ours reads all ten. `ours/floor`
+is a ratio of speeds: 0.8 is a fifth below. Replay, delay and full speed are of a reactor, ours and the sketch's; a read model
+is the figure `w4/replay into a table`.
 
 ";
 
@@ -106,7 +108,13 @@ fn machine(text: &mut String, options: &Options, around: &Surroundings) -> anyho
         options.runs, options.measured
     )?;
     let flags = [("--long", options.long), ("--peers", options.peers)];
-    let flags: String = flags.iter().filter(|(_, on)| *on).map(|(flag, _)| format!(" {flag}")).collect();
+    let mut flags: String = flags.iter().filter(|(_, on)| *on).map(|(flag, _)| format!(" {flag}")).collect();
+    if options.measured != MEASURED {
+        write!(flags, " --seconds {}", options.measured.as_secs_f64())?;
+    }
+    if !options.only.is_empty() {
+        write!(flags, " --only {}", options.only.join(","))?;
+    }
     writeln!(text, "| to repeat | `cargo xtask bench --report{flags}`, with nothing else running |")?;
     Ok(())
 }

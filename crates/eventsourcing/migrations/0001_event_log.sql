@@ -68,8 +68,7 @@ CREATE TRIGGER append_only BEFORE UPDATE OR TRUNCATE ON eventlog.command_results
 -- read the present and not the past. The lock is held until the commit is visible, which makes the order of
 -- positions the order of commits. Returns one row: `last_position` when the batch was appended, with the time
 -- that its events record; else NULL there, and whether the batch that it stands on is missing, or the streams
--- that moved on and the commands that have an answer already. The positions of a batch follow each other
--- without a hole, since they are drawn under the lock.
+-- that moved on and the commands that have an answer already. The positions of a batch follow each other without a hole, since they are drawn under the lock.
 CREATE FUNCTION eventlog.append(
     c_scope text[], c_id uuid[], c_hash bytea[], c_outcome text[], c_expires boolean[],
     r_stream text[], r_version bigint[],

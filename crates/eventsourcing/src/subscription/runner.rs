@@ -184,6 +184,7 @@ impl<E: Effect> Runner<E> {
                 // Behind a full page more waits already: nothing is gained by waiting for it, and the database reads it
                 // while this one is handled.
                 let full = page.up_to - position >= size as i64;
+                // What cannot be read ahead is read again in its turn, where a failure is heard of.
                 let reading = async { if full { feed.read(page.up_to, size).await.ok() } else { None } };
                 let (next, handled) = tokio::join!(reading, self.handle(&page.messages, page.up_to));
                 handled?;

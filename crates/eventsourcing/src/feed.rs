@@ -24,7 +24,8 @@ pub trait Feed: Send + Sync + 'static {
     /// The incarnation of that log; a reader that has seen another one cannot simply go on.
     fn incarnation(&self) -> i32;
 
-    /// Messages after a position, in order.
+    /// Messages after a position, in order. There may be more than these even when they are fewer than `limit`;
+    /// there was nothing more when `up_to` is still the position.
     fn read(&self, after: i64, limit: usize) -> BoxFuture<'_, Result<Page<Self::Message>, FeedError>>;
 
     /// The position of the newest event, read from the source.

@@ -197,8 +197,8 @@ impl EventLog {
         head_of(self.pool()).await
     }
 
-    /// Events after a position, in the order of the log. A reader that remembers the last position it saw
-    /// never misses one.
+    /// Events after a position, in the order of the log. A reader that remembers the last position it saw never
+    /// misses one. Fewer than `limit` do not say that there is nothing more; none at all does.
     pub async fn read_after(
         &self,
         position: i64,

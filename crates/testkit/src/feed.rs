@@ -8,6 +8,26 @@ use futures::future::BoxFuture;
 use tokio::sync::watch;
 use uuid::Uuid;
 
+/// Messages that are read at once.
+const PAGE: usize = 1000;
+
+/// Everything that a feed has after a position. One page is never taken for all: a replica may have its own newest
+/// events at hand and give those, while the log holds more behind them that another replica appended.
+///
+/// # Errors
+/// When the feed cannot be read.
+pub async fn read_everything<F: Feed + ?Sized>(feed: &F, after: i64) -> Result<Page<F::Message>, FeedError> {
+    let mut all = Page { messages: Vec::new(), up_to: after };
+    loop {
+        let page = feed.read(all.up_to, PAGE).await?;
+        if page.up_to == all.up_to {
+            return Ok(all);
+        }
+        all.messages.extend(page.messages);
+        all.up_to = page.up_to;
+    }
+}
+
 /// The incarnation of every hand-made log.
 const INCARNATION: i32 = 1;
 

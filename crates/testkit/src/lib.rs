@@ -11,7 +11,7 @@ pub use database::{APP_ROLE, TestDatabase};
 pub use decider::{Given, When, given};
 /// The points at which a test can have a process die.
 pub use eventsourcing::fault;
-pub use feed::HandMadeFeed;
+pub use feed::{HandMadeFeed, read_everything};
 
 use std::future::Future;
 use std::io::Write;

@@ -15,7 +15,7 @@ use prost::Message;
 use service_runtime::auth::Tokens;
 use service_runtime::grpc::{GrpcServer, GrpcService, ServerOptions};
 use service_runtime::{Secret, Shutdown};
-use testkit::{HandMadeFeed, SOON, TestDatabase, eventually};
+use testkit::{HandMadeFeed, SOON, TestDatabase, eventually, read_everything};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::{Request, Status};
@@ -164,17 +164,13 @@ impl App {
     /// Everything that was published, with the keys. What was read before is not read again.
     pub async fn published(&self) -> Vec<(String, Answer)> {
         let mut seen = self.seen.lock().await;
-        loop {
-            let page = self.feed.read(seen.up_to, 1000).await.expect("the feed is read");
-            for message in page.messages {
-                let event = InventoryEvent::decode(message.data.as_slice()).unwrap().event.unwrap();
-                seen.events.push((message.subject, event));
-            }
-            if page.up_to == seen.up_to {
-                return seen.events.clone();
-            }
-            seen.up_to = page.up_to;
+        let news = read_everything(&*self.feed, seen.up_to).await.expect("the feed is read");
+        seen.up_to = news.up_to;
+        for message in news.messages {
+            let event = InventoryEvent::decode(message.data.as_slice()).unwrap().event.unwrap();
+            seen.events.push((message.subject, event));
         }
+        seen.events.clone()
     }
 
     /// What the saga of an order was told.

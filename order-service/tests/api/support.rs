@@ -20,7 +20,7 @@ use service_runtime::auth::Tokens;
 use service_runtime::grpc::{GrpcServer, GrpcService, ServerOptions};
 use service_runtime::{Secret, Shutdown};
 use sqlx::PgPool;
-use testkit::{SOON, TestDatabase, eventually};
+use testkit::{SOON, TestDatabase, eventually, read_everything};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -353,7 +353,7 @@ impl App {
 
     /// Everything that the service has published.
     pub async fn published(&self) -> Vec<Published> {
-        let page = self.feed.read(0, 10_000).await.unwrap();
+        let page = read_everything(&*self.feed, 0).await.unwrap();
         let decode = |message: IntegrationEvent| OrderEvent::decode(message.data.as_slice()).unwrap().event;
         page.messages.into_iter().filter_map(decode).collect()
     }

@@ -18,7 +18,7 @@ use service_runtime::auth::Tokens;
 use service_runtime::grpc::{GrpcServer, GrpcService, ServerOptions};
 use service_runtime::{Secret, Shutdown};
 use sqlx::PgPool;
-use testkit::{HandMadeFeed, SOON, TestDatabase, eventually};
+use testkit::{HandMadeFeed, SOON, TestDatabase, eventually, read_everything};
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -102,7 +102,7 @@ impl Shop {
 
     /// Everything that was published about an order.
     pub async fn published(&self, order: Uuid) -> Vec<Answer> {
-        let page = self.service.feed.read(0, 100_000).await.unwrap();
+        let page = read_everything(&*self.service.feed, 0).await.unwrap();
         let of_order = page.messages.into_iter().filter(|m| m.subject == format!("payment-{order}"));
         of_order.map(|m| pb::PaymentEvent::decode(&*m.data).unwrap().event.unwrap()).collect()
     }

@@ -10,7 +10,6 @@ use contracts::shop::saga::v1::saga_event::Event as Request;
 use eventsourcing::feed::Feed;
 use prost::Message;
 use saga_orchestrator::SagaOrchestrator;
-use saga_orchestrator::domain::Policy;
 use testkit::{SOON, eventually};
 
 use crate::participants::{Answer, order_of};
@@ -47,7 +46,7 @@ async fn a_free_order_is_confirmed_without_asking_for_money() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_declined_payment_ends_in_a_rejected_order_with_the_provider_s_reason() {
-    let shop = Shop::with(Policy::default(), |request| {
+    let shop = Shop::with(patient(), |request| {
         let Request::PaymentAuthorizationRequested(asked) = request else { return None };
         let (order_id, reason) = (asked.order_id.clone(), "CARD_DECLINED".to_owned());
         Some(vec![Answer::Payment(Payment::PaymentDeclined(payment::PaymentDeclined { order_id, reason }))])
@@ -98,7 +97,7 @@ async fn what_is_published_says_all_that_a_participant_needs_and_nothing_private
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cancellation_during_checkout_undoes_what_was_done_and_cancels_the_order() {
     // Payment takes its time until the order is cancelled.
-    let shop = Shop::with(Policy::default(), |request| {
+    let shop = Shop::with(patient(), |request| {
         matches!(request, Request::PaymentAuthorizationRequested(_)).then(Vec::new)
     })
     .await;
@@ -120,7 +119,7 @@ async fn a_cancellation_during_checkout_undoes_what_was_done_and_cancels_the_ord
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cancellation_after_the_capture_was_requested_goes_forward_and_is_then_paid_back() {
-    let shop = Shop::with(Policy::default(), |request| {
+    let shop = Shop::with(patient(), |request| {
         matches!(request, Request::PaymentCaptureRequested(_)).then(Vec::new)
     })
     .await;

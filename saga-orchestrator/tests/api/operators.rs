@@ -36,8 +36,7 @@ async fn a_stuck_saga_is_retried_and_skipped_by_hand() {
     let instance = shop.start(true).await;
     let order = shop.place(4990);
     let saga_id = format!("checkout-{order}");
-    let stuck = listed(&instance, &saga_id, wire::SagaStatus::Stuck).await;
-    assert_eq!(stuck.open_step, "CommitStock");
+    stuck_at(&instance, &saga_id, "CommitStock").await;
 
     let mut client = instance.client.clone();
     let request = wire::RetrySagaRequest { request_id: "try 1".into(), ..retry(&saga_id) };
@@ -86,7 +85,7 @@ async fn an_operator_turns_a_saga_back_before_its_pivot_and_not_after() {
     let mut client = instance.client.clone();
 
     let before = format!("checkout-{}", shop.place(4990));
-    listed(&instance, &before, wire::SagaStatus::Stuck).await;
+    stuck_at(&instance, &before, "AuthorizePayment").await;
     let back = client.compensate_saga(as_operator(compensate(&before))).await.unwrap().into_inner();
     assert_eq!(back.saga.unwrap().status(), wire::SagaStatus::Compensating);
     shop.until(&before, "SagaEnded Compensated").await;
@@ -94,7 +93,7 @@ async fn an_operator_turns_a_saga_back_before_its_pivot_and_not_after() {
     assert_eq!(listed_saga.reason, "COMPENSATED_BY_OPERATOR");
 
     let after = format!("checkout-{}", shop.place(0));
-    listed(&instance, &after, wire::SagaStatus::Stuck).await;
+    stuck_at(&instance, &after, "CommitStock").await;
     let refused = client.compensate_saga(as_operator(compensate(&after))).await.unwrap_err();
     assert_eq!(
         (refused.code(), reason_of(&refused).as_str()),

@@ -64,7 +64,8 @@ async fn the_list_says_what_the_streams_say_whatever_happened() {
     let given_up = shop.place(NEVER_ANSWERED);
     shop.until(&format!("checkout-{cancelled}"), "SagaEnded Completed").await;
     shop.cancel(cancelled, false);
-    listed(&instance, &format!("checkout-{given_up}"), wire::SagaStatus::Stuck).await;
+    stuck_at(&instance, &format!("checkout-{given_up}"), "CapturePayment").await;
+    stuck_at(&instance, &format!("checkout-{stuck}"), "CapturePayment").await;
     let give_up = wire::CompensateSagaRequest { saga_id: given_up.to_string(), ..Default::default() };
     instance.client.clone().compensate_saga(as_operator(give_up)).await.unwrap();
 
@@ -81,9 +82,14 @@ async fn the_list_says_what_the_streams_say_whatever_happened() {
         let stream = get(&instance, &saga_id).await.unwrap();
         assert_eq!(row, wire::Saga { timeline: Vec::new(), ..stream });
     }
-    let refunds = ["RefundPayment", "RefundPayment", "RestockGoods", "CompleteCancellation"];
-    assert_eq!(shop.requests(&format!("cancellation-{cancelled}")).await, refunds);
-    let undone = shop.requests(&format!("checkout-{given_up}")).await;
+    // What is answered late is asked for again, so how often says nothing.
+    let mut requests = shop.requests(&format!("cancellation-{cancelled}")).await;
+    let refunds = requests.iter().filter(|step| *step == "RefundPayment").count();
+    assert!(refunds >= 2, "the first was refused: {requests:?}");
+    requests.dedup();
+    assert_eq!(requests, ["RefundPayment", "RestockGoods", "CompleteCancellation"]);
+    let mut undone = shop.requests(&format!("checkout-{given_up}")).await;
+    undone.dedup();
     assert!(undone.ends_with(&["VoidAuthorization".into(), "RefundPayment".into(), "RejectOrder".into()]));
     instance.stop().await;
 }

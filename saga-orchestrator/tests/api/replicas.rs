@@ -2,7 +2,6 @@
 //! middle. Every effect happens once.
 
 use contracts::shop::saga::v1::saga_event::Event as Request;
-use saga_orchestrator::domain::Policy;
 use sqlx::Connection;
 
 use crate::shop::*;
@@ -53,7 +52,7 @@ async fn messages_that_are_all_delivered_again_have_no_new_effect() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_instance_that_starts_again_goes_on_where_the_last_one_stopped() {
-    let shop = Shop::with(Policy::default(), |request| {
+    let shop = Shop::with(patient(), |request| {
         matches!(request, Request::PaymentCaptureRequested(_)).then(Vec::new)
     })
     .await;

@@ -22,6 +22,9 @@ use uuid::Uuid;
 
 use crate::participants::{self, Answer, Feeds, Script};
 
+/// Longer than any test.
+const LONG: Duration = Duration::from_secs(3600);
+
 pub const OPERATOR: &str = "operator-0123456789abcdef0123456789abcdef";
 
 /// A running orchestrator.
@@ -49,9 +52,9 @@ pub struct Shop {
 }
 
 impl Shop {
-    /// Participants answer as usual, and nobody has to be patient.
+    /// Participants answer as usual, and are waited for however long they take.
     pub async fn open() -> Self {
-        Self::with(Policy::default(), |_| None).await
+        Self::with(patient(), |_| None).await
     }
 
     pub async fn with(
@@ -180,6 +183,23 @@ pub async fn listed(instance: &Instance, saga_id: &str, status: wire::SagaStatus
         list(instance, request).await.unwrap().sagas.into_iter().find(|saga| saga.saga_id == saga_id)
     })
     .await
+}
+
+/// Waits until the list shows a saga that is stuck at this step. On a busy machine it may be stuck before that at one
+/// whose answer is only late, and goes on from there by itself.
+pub async fn stuck_at(instance: &Instance, saga_id: &str, step: &str) -> wire::Saga {
+    eventually(&format!("{saga_id} is stuck at {step}"), SOON, || async {
+        let request = wire::ListSagasRequest { status: wire::SagaStatus::Stuck.into(), ..Default::default() };
+        let stuck = list(instance, request).await.unwrap().sagas;
+        stuck.into_iter().find(|saga| saga.saga_id == saga_id && saga.open_step == step)
+    })
+    .await
+}
+
+/// Patience for tests that count requests: none is sent again, however long its answer takes.
+pub fn patient() -> Policy {
+    let backoff = Backoff { first: LONG, longest: LONG };
+    Policy { participant: backoff, provider: backoff, ..Policy::default() }
 }
 
 /// Patience for tests in which deadlines pass.

@@ -7,6 +7,7 @@ use contracts::shop::payment::v1 as payment;
 use contracts::shop::payment::v1::payment_event::Event as Payment;
 use contracts::shop::saga::v1 as wire;
 use contracts::shop::saga::v1::saga_event::Event as Request;
+use saga_orchestrator::domain::Policy;
 use testkit::{SOON, eventually};
 
 use crate::participants::Answer;
@@ -42,8 +43,8 @@ async fn a_participant_that_stays_away_makes_the_saga_stuck_and_its_answer_conti
     let instance = shop.start(true).await;
     let order = shop.place(4990);
     let saga_id = format!("checkout-{order}");
-    let stuck = listed(&instance, &saga_id, wire::SagaStatus::Stuck).await;
-    assert_eq!((stuck.open_step.as_str(), stuck.reason.as_str()), ("AuthorizePayment", "NO_ANSWER"));
+    let stuck = stuck_at(&instance, &saga_id, "AuthorizePayment").await;
+    assert_eq!(stuck.reason, "NO_ANSWER");
     assert_eq!((stuck.attempts, stuck.deadline), (2, None));
 
     let authorized = payment::PaymentAuthorized { order_id: order.to_string() };
@@ -56,7 +57,9 @@ async fn a_participant_that_stays_away_makes_the_saga_stuck_and_its_answer_conti
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unknown_outcome_is_shown_waited_for_and_then_a_person_is_called() {
-    let shop = Shop::with(impatient(5), |request| {
+    // Only what is unknown is not waited for.
+    let policy = Policy { outcome: impatient(1).outcome, ..patient() };
+    let shop = Shop::with(policy, |request| {
         let Request::PaymentCaptureRequested(asked) = request else { return None };
         let (order_id, operation) = (asked.order_id.clone(), "capture".to_owned());
         let unknown = payment::PaymentOutcomeUnknown { order_id, operation };
@@ -77,16 +80,27 @@ async fn an_unknown_outcome_is_shown_waited_for_and_then_a_person_is_called() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_saga_has_one_timer_and_an_ended_one_has_none() {
-    let shop = Shop::with(Default::default(), |request| {
-        matches!(request, Request::StockCommitRequested(_)).then(Vec::new)
+    // Nobody sells goods, nor authorizes a payment of one cent.
+    let shop = Shop::with(patient(), |request| {
+        let never = match request {
+            Request::StockCommitRequested(_) => true,
+            Request::PaymentAuthorizationRequested(asked) => asked.amount.as_ref()?.minor_units == 1,
+            _ => false,
+        };
+        never.then(Vec::new)
     })
     .await;
     let instance = shop.start(true).await;
     let waiting = shop.place(4990);
     shop.until(&format!("checkout-{waiting}"), "StepRequested CommitStock").await;
-    let ended = shop.place(4990);
+    let ended = shop.place(1);
+    let saga_id = format!("checkout-{ended}");
+    shop.until(&saga_id, "StepRequested AuthorizePayment").await;
     shop.cancel(ended, true);
-    shop.until(&format!("checkout-{ended}"), "SagaEnded Compensated").await;
+    shop.until(&saga_id, "TurnedBack").await;
+    let authorized = payment::PaymentAuthorized { order_id: ended.to_string() };
+    shop.feeds.say(ended, Answer::Payment(Payment::PaymentAuthorized(authorized)));
+    shop.until(&saga_id, "SagaEnded Compensated").await;
     eventually("the timers follow", SOON, || async {
         let timers: Vec<(String, String)> = sqlx::query_as(
             "SELECT key, payload->>'step' FROM eventsourcing.tasks WHERE queue = 'saga.timers'",

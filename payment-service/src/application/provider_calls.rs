@@ -39,9 +39,6 @@ pub struct CallOptions {
     pub key_lifetime: Duration,
     /// Calls that run at the same time.
     pub concurrency: usize,
-    /// How long a call belongs to the worker that took it; after a crash another takes it then. `None`: as
-    /// long as the timeouts may take.
-    pub lease: Option<Duration>,
 }
 
 impl CallOptions {
@@ -56,10 +53,10 @@ impl CallOptions {
     pub const KEY_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
     pub const CONCURRENCY: usize = 64;
 
-    /// What the worker of the queue needs to know.
+    /// What the worker of the queue needs to know. A call belongs to the worker that took it for as long as the timeouts
+    /// may take; after a crash another takes it then.
     pub fn task_options(&self) -> TaskOptions {
-        let lease = self.lease.unwrap_or(self.timeout * 2 + REPORT_TIME);
-        TaskOptions { concurrency: self.concurrency, lease }
+        TaskOptions { concurrency: self.concurrency, lease: self.timeout * 2 + REPORT_TIME }
     }
 
     /// The pause after this many attempts; `chance` is from 0 to 1.
@@ -95,7 +92,6 @@ impl Default for CallOptions {
             slow_pause: Self::SLOW_PAUSE,
             key_lifetime: Self::KEY_LIFETIME,
             concurrency: Self::CONCURRENCY,
-            lease: None,
         }
     }
 }

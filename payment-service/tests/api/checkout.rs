@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::{Answer, Shop, as_operator, euro, quick, simulator};
+use crate::support::{Answer, Shop, as_operator, euro, patient, quick, simulator};
 use contracts::shop::payment::v1 as pb;
 use testkit::{SOON, eventually};
 use uuid::Uuid;
@@ -103,6 +103,8 @@ async fn a_payment_stays_unknown_and_visible_beyond_its_budget_and_is_asked_on()
     let listed = eventually("it is listed", SOON, unknown).await;
     assert_eq!(listed.len(), 1);
     assert_eq!(listed[0].order_id, order.to_string());
+    let told = || async { (shop.stored(order).await.len() >= 3).then_some(()) };
+    eventually("the void is heard of", SOON, told).await;
     assert_eq!(shop.stored(order).await[1..].len(), 2, "only that it is unknown, and that a void is wanted");
     assert_eq!(shop.provider_calls(order, "void").await, 0);
 
@@ -302,7 +304,7 @@ async fn a_restart_in_the_middle_loses_no_request() {
 
 #[tokio::test]
 async fn webhooks_that_come_twice_or_out_of_order_change_nothing() {
-    let shop = Shop::open().await;
+    let shop = Shop::open_with(patient).await;
     for token in ["tok_webhook_twice", "tok_webhook_reordered"] {
         let order = shop.captured(token).await;
         // Each notification leaves its durable answer, whether it was news or not.

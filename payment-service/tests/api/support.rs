@@ -52,16 +52,21 @@ impl Drop for Service {
     }
 }
 
-/// Limits with which tests are quick on a busy machine.
+/// Limits with which tests are quick. Silence of the provider counts after a time in which it answers on a busy machine
+/// too.
 pub fn quick(options: &mut Options) {
-    options.calls.timeout = Duration::from_millis(400);
+    options.calls.timeout = Duration::from_secs(2);
     options.calls.first_pause = Duration::from_millis(10);
     options.calls.longest_pause = Duration::from_millis(100);
     options.calls.budget = 1000;
-    // What a killed worker held is taken over soon.
-    options.calls.lease = Some(Duration::from_secs(4));
     options.log_poll_interval = Duration::from_millis(20);
     simulator(options).slow = Duration::from_millis(50);
+}
+
+/// The same for a provider that is never silent, however long it takes.
+pub fn patient(options: &mut Options) {
+    quick(options);
+    options.calls.timeout = SOON;
 }
 
 /// The script's durations.
@@ -83,9 +88,11 @@ impl Shop {
         Self { requests, pool, service, database }
     }
 
-    /// Kills the service and starts it again.
+    /// Kills the service and starts it again, when what it had leased is free.
     pub async fn crash_and_restart(&mut self, change: impl FnOnce(&mut Options)) {
         self.service.runtime.take().unwrap().shutdown_background();
+        let leases_end = "UPDATE eventsourcing.tasks SET leased_until = now() WHERE leased_until IS NOT NULL";
+        sqlx::query(leases_end).execute(&self.pool).await.unwrap();
         self.service = Service::start(options(&self.database, change), self.requests.feed.clone()).await;
     }
 

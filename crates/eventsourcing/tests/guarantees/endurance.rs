@@ -21,7 +21,7 @@ const COMMANDS_LONG: usize = 70_000;
 /// Pause between two ends of sessions.
 const EXECUTION_PAUSE: Duration = Duration::from_millis(300);
 /// For the whole of it.
-const DEADLINE: Duration = Duration::from_secs(120);
+const DEADLINE: Duration = Duration::from_secs(600);
 const DEADLINE_LONG: Duration = Duration::from_secs(1800);
 /// How long a process is stopped at least.
 const STOPPED: Duration = Duration::from_millis(1500);
@@ -166,8 +166,13 @@ impl Run {
     }
 
     async fn grows_to(&self, position: i64) -> Verdict {
-        while self.head().await < position {
-            hold!(Instant::now() < self.deadline, "the log does not come to position {position}");
+        let what = format!("the log comes to position {position}");
+        self.until(&what, async || self.head().await >= position).await
+    }
+
+    async fn until(&self, what: &str, condition: impl AsyncFn() -> bool) -> Verdict {
+        while !condition().await {
+            hold!(Instant::now() < self.deadline, "not in time: {what}");
             tokio::time::sleep(LOOK_PAUSE).await;
         }
         Ok(())
@@ -186,7 +191,12 @@ impl Run {
         let writer = ahead.expect("there are writers");
         writer.signal("STOP");
         let stopped = Instant::now();
-        let grown = self.grows_to(self.head().await + 20 * EVENTS_EACH as i64).await;
+        let position = self.head().await + 20 * EVENTS_EACH as i64;
+        // The other may have come to its end before this one stood still.
+        let mut others = writers.iter().filter(|other| !std::ptr::eq(*other, writer));
+        let other = others.next().expect("there are two writers");
+        let goes_on = async || self.head().await >= position || other.is_through();
+        let grown = self.until("the other process goes on", goes_on).await;
         tokio::time::sleep(STOPPED.saturating_sub(stopped.elapsed())).await;
         writer.signal("CONT");
         grown
@@ -219,6 +229,8 @@ async fn endure(mut cluster: Cluster, database: TestDatabase) -> Verdict {
     let asleep = Fold::default().follow(drowsy.clone(), now.clone()).await?;
 
     let mut writers = [0, 1].map(|process| Writer::start(Plan { process, commands }, &database, None));
+    // A process whose session ends while it opens the log does not start, and has nothing to go on with.
+    run.until("both append", async || writers.iter().all(|writer| !writer.answers().is_empty())).await?;
     let executioner = tokio::spawn(end_sessions(run.url.clone(), calm.clone()));
     run.reaches(0.2).await?;
     run.goes_on_without_one_of(&writers).await?;

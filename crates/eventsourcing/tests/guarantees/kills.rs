@@ -15,7 +15,7 @@ const COMMANDS: usize = 1_000;
 /// At which passings of a point the process dies.
 const PASSINGS: &[u32] = &[1, 7];
 const PASSINGS_LONG: &[u32] = &[1, 2, 3, 5, 8, 9, 10, 11, 12, 13];
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_secs(300);
 /// How an aborted process ends.
 const SIGABRT: i32 = 6;
 

@@ -210,6 +210,11 @@ impl Writer {
         self.plan
     }
 
+    /// Whether it has the answers of its whole plan.
+    pub fn is_through(&self) -> bool {
+        self.answers().len() == self.plan.commands
+    }
+
     /// Every answer that it got.
     pub fn answers(&self) -> Answers {
         let text = fs::read_to_string(&self.answers).unwrap_or_default();

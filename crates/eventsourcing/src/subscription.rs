@@ -3,6 +3,7 @@
 //! commands whose ids are derived from the message, so repeating them changes nothing. Neither calls the
 //! outside; that is the work of [`tasks`](crate::tasks).
 
+mod ahead;
 mod checkpoint;
 mod effect;
 mod lease;

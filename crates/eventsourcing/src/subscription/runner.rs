@@ -10,6 +10,7 @@ use sqlx::PgPool;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::ahead::ReadAhead;
 use super::effect::{Applied, Effect, Move};
 use super::lease::Leases;
 use super::{HandlerError, SubscriptionOptions, SubscriptionState, checkpoint, parking};
@@ -156,8 +157,7 @@ impl<E: Effect> Runner<E> {
         // Another process may have appended what is not announced here yet.
         let mut may_have_more = true;
         let (feed, size) = (self.feed.clone(), self.options.page);
-        // What was read while the page before was handled.
-        let mut ahead = None;
+        let mut ahead = ReadAhead::new(self.feed.clone(), size);
         while self.leases.holds(term) {
             if !self.parked.is_empty() && looked.elapsed() >= IDLE_LOOK {
                 self.redrive().await?;
@@ -166,10 +166,10 @@ impl<E: Effect> Runner<E> {
             self.check_parked_limit()?;
             self.store_lazily().await?;
             let position = *self.checkpoint.borrow();
-            if ahead.is_none() && !may_have_more {
+            if !may_have_more {
                 self.more_than(position).await;
             }
-            let page = match ahead.take() {
+            let page = match ahead.next(position).await {
                 Some(page) => page,
                 None => {
                     self.linger().await;
@@ -181,14 +181,11 @@ impl<E: Effect> Runner<E> {
                 self.checkpoint.send_replace(page.up_to);
             } else {
                 fault::point("publish.before");
-                // Behind a full page more waits already: nothing is gained by waiting for it, and the database reads it
-                // while this one is handled.
                 let full = page.up_to - position >= size as i64;
-                // What cannot be read ahead is read again in its turn, where a failure is heard of.
-                let reading = async { if full { feed.read(page.up_to, size).await.ok() } else { None } };
-                let (next, handled) = tokio::join!(reading, self.handle(&page.messages, page.up_to));
-                handled?;
-                ahead = next.filter(|next| !next.messages.is_empty());
+                if full {
+                    ahead.begin(page.up_to);
+                }
+                self.handle(&page.messages, page.up_to).await?;
                 fault::point("publish.after");
                 self.handled_at = (!full).then(Instant::now);
             }

@@ -136,9 +136,9 @@ impl Front {
         let method = if head { &Method::GET } else { request.method() };
         let (meters, answer, request_id) = match rest.tree.find(method, request.uri().path()) {
             Found::Nothing => return pages.oneshot(request).await.unwrap_or_else(|never| match never {}),
-            Found::WrongMethod(methods) => (None, Err(wrong_method(&methods)), id_of(&request)),
+            Found::WrongMethod(methods) => (None, Err(wrong_method(&methods)), RequestId::of(&request)),
             Found::Route(route) => {
-                let request_id = id_of(&request);
+                let request_id = RequestId::of(&request);
                 let answer = if head && route.binding.is_stream() {
                     Err(wrong_method(&[&Method::GET]))
                 } else {
@@ -148,7 +148,8 @@ impl Front {
                 (Some(&route.meters), answer, request_id)
             }
         };
-        let mut response = answer.unwrap_or_else(|problem| problem.instance(&request_id).into_response());
+        let mut response =
+            answer.unwrap_or_else(|problem| problem.instance(request_id.as_str()).into_response());
         if let Some(meters) = meters {
             response.extensions_mut().insert(Arc::clone(meters));
         }
@@ -174,18 +175,14 @@ impl Service<Request> for Front {
     }
 }
 
-fn id_of(request: &Request) -> Arc<str> {
-    request.extensions().get::<RequestId>().map(|id| Arc::clone(&id.0)).unwrap_or_default()
-}
-
 async fn nowhere(request: Request) -> Response {
     let problem = Problem::new(StatusCode::NOT_FOUND, "there is no such route");
-    problem.instance(&id_of(&request)).into_response()
+    problem.instance(RequestId::of(&request).as_str()).into_response()
 }
 
 /// Answers for a page of the gateway's own that was asked for with another method than GET.
 async fn page_with_wrong_method(request: Request) -> Response {
-    wrong_method(&[&Method::GET]).instance(&id_of(&request)).into_response()
+    wrong_method(&[&Method::GET]).instance(RequestId::of(&request).as_str()).into_response()
 }
 
 fn wrong_method(methods: &[&Method]) -> Problem {
@@ -211,7 +208,7 @@ impl Rest {
         route: &Route,
         parts: &Parts,
         body: Body,
-        request_id: &Arc<str>,
+        request_id: &RequestId,
     ) -> Result<Response, Problem> {
         let binding = &route.binding;
         let deadline = Instant::now() + self.request_timeout;
@@ -236,7 +233,7 @@ impl Rest {
         Ok(sse::response(sse::Source {
             messages: answer.into_inner(),
             binding: Arc::clone(binding),
-            request_id: Arc::clone(request_id),
+            request_id: request_id.clone(),
             shutdown: self.shutdown.clone(),
             keep_alive: self.sse_keep_alive,
             permit: stream_permit,

@@ -64,9 +64,20 @@ const SECURITY: [(HeaderName, HeaderValue); 5] = [
 /// Route label of paths that are no route.
 const NO_ROUTE: &str = "none";
 
-/// The id of the request, for problems and logs.
+/// The id of the request, for problems and logs: short, plain ASCII.
 #[derive(Debug, Clone)]
-pub struct RequestId(pub Arc<str>);
+pub struct RequestId(HeaderValue);
+
+impl RequestId {
+    /// Of a request that came through these layers.
+    pub fn of(request: &Request) -> Self {
+        request.extensions().get().cloned().unwrap_or(Self(HeaderValue::from_static("")))
+    }
+
+    pub fn as_str(&self) -> &str {
+        self.0.to_str().unwrap_or_default()
+    }
+}
 
 /// The template of the route that answered, and what its good answers are counted with: looked up once, since a
 /// look-up builds a key of owned labels.
@@ -219,11 +230,10 @@ impl Observation {
                 credentials.iter_mut().for_each(|value| value.set_sensitive(true));
             }
         }
-        let text = request_id(headers);
-        let id = HeaderValue::try_from(&*text).expect("request ids are checked to be plain ASCII");
+        let id = request_id(headers);
         headers.insert(X_REQUEST_ID, id.clone());
         let trace = headers.entry(TRACEPARENT).or_insert_with(new_trace).clone();
-        request.extensions_mut().insert(RequestId(text));
+        request.extensions_mut().insert(RequestId(id.clone()));
         Self { begun, id, trace, method }
     }
 
@@ -233,17 +243,30 @@ impl Observation {
         let meters = meters.unwrap_or_else(|| Arc::new(RouteMeters::new(NO_ROUTE.into())));
         let (status, elapsed) = (response.status(), begun.elapsed());
         meters.record(method, status, elapsed);
-        let (route, request_id) = (&meters.label, id.to_str().unwrap_or_default());
-        let (trace_id, elapsed_ms) = (trace_id(&trace), elapsed.as_secs_f64() * 1000.0);
+        let route = &meters.label;
         let read = matches!(method, "GET" | "HEAD");
         let http_status = status.as_u16();
-        // Good reads are told by the metrics: a line for each would cost as much as the read.
+        // Good reads are told by the metrics: a line for each would cost as much as the read. What a line needs is made
+        // inside of these, where it is made only when the line is written.
+        macro_rules! answered {
+            ($level:ident) => {
+                tracing::$level!(
+                    request_id = id.to_str().unwrap_or_default(),
+                    trace_id = trace_id(&trace),
+                    http_method = method,
+                    http_route = %route,
+                    http_status,
+                    elapsed_ms = elapsed.as_secs_f64() * 1000.0,
+                    "answered"
+                )
+            };
+        }
         if status.is_server_error() {
-            tracing::warn!(request_id, trace_id, http_method = method, http_route = %route, http_status, elapsed_ms, "answered");
+            answered!(warn);
         } else if read && !status.is_client_error() {
-            tracing::debug!(request_id, trace_id, http_method = method, http_route = %route, http_status, elapsed_ms, "answered");
+            answered!(debug);
         } else {
-            tracing::info!(request_id, trace_id, http_method = method, http_route = %route, http_status, elapsed_ms, "answered");
+            answered!(info);
         }
         let headers = response.headers_mut();
         headers.insert(X_REQUEST_ID, id);
@@ -264,30 +287,34 @@ pub async fn name_page(request: Request, next: Next) -> Response {
 }
 
 /// The client's id when it is short and plain, else a new one.
-fn request_id(headers: &HeaderMap) -> Arc<str> {
-    let given = headers.get(X_REQUEST_ID).and_then(|value| value.to_str().ok());
-    let plain = |id: &&str| {
+fn request_id(headers: &HeaderMap) -> HeaderValue {
+    let plain = |id: &&HeaderValue| {
         (1..=MAX_REQUEST_ID).contains(&id.len())
-            && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte))
+            && id.as_bytes().iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:".contains(byte))
     };
-    given.filter(plain).map_or_else(new_id, Arc::from)
+    headers.get(X_REQUEST_ID).filter(plain).cloned().unwrap_or_else(new_id)
 }
 
 /// A UUIDv7, so that ids sort by time. Its chance comes from the thread's generator: the system's costs a system
 /// call, and an id for logs has nothing to hide.
-fn new_id() -> Arc<str> {
+fn new_id() -> HeaderValue {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let millis = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
     let id: Uuid = uuid::Builder::from_unix_timestamp_millis(millis, &rand::random()).into_uuid();
     let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
-    Arc::from(&*id.hyphenated().encode_lower(&mut text))
+    HeaderValue::from_str(id.hyphenated().encode_lower(&mut text)).expect("a UUID is valid in a header")
 }
 
 /// A trace that begins with this request.
 fn new_trace() -> HeaderValue {
     let (trace, span) = (rand::random::<u128>().max(1), rand::random::<u64>().max(1));
-    HeaderValue::try_from(format!("00-{trace:032x}-{span:016x}-01"))
-        .expect("hexadecimal digits are valid in a header")
+    // Formatting machinery takes longer than the rest, and a UUID's plain form is hexadecimal digits too.
+    let mut text = *b"00-00000000000000000000000000000000-0000000000000000-01";
+    Uuid::from_u128(trace).simple().encode_lower(&mut text[3..35]);
+    let mut digits = [0; uuid::fmt::Simple::LENGTH];
+    Uuid::from_u64_pair(span, 0).simple().encode_lower(&mut digits);
+    text[36..52].copy_from_slice(&digits[..16]);
+    HeaderValue::from_bytes(&text).expect("hexadecimal digits are valid in a header")
 }
 
 fn trace_id(traceparent: &HeaderValue) -> &str {
@@ -317,12 +344,25 @@ mod tests {
     fn a_request_id_is_taken_over_only_when_it_is_short_and_plain() {
         let id = |text: &str| {
             let headers = HeaderMap::from_iter([(X_REQUEST_ID, HeaderValue::from_str(text).unwrap())]);
-            request_id(&headers).to_string()
+            request_id(&headers).to_str().unwrap().to_owned()
         };
         assert_eq!(id("order-7.a:b_c"), "order-7.a:b_c");
         for refused in ["a b", "a\"b", "", &"x".repeat(MAX_REQUEST_ID + 1)] {
             assert_ne!(id(refused), refused);
         }
+    }
+
+    #[test]
+    fn a_new_trace_is_a_sampled_one_of_version_00_with_ids_of_its_own() {
+        let (one, other) = (new_trace(), new_trace());
+        let parts: Vec<_> = one.to_str().unwrap().split('-').collect();
+        assert_eq!((parts[0], parts[1].len(), parts[2].len(), parts[3]), ("00", 32, 16, "01"));
+        assert!(
+            parts.iter().all(|part| part.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)))
+        );
+        assert!(parts[1].bytes().any(|b| b != b'0') && parts[2].bytes().any(|b| b != b'0'));
+        assert_eq!(trace_id(&one), parts[1]);
+        assert_ne!(trace_id(&one), trace_id(&other));
     }
 
     #[test]

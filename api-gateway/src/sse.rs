@@ -18,6 +18,7 @@ use tonic::Streaming;
 
 use crate::binding::Binding;
 use crate::json;
+use crate::layers::RequestId;
 use crate::problem::Problem;
 
 /// How long a client shall wait before it connects again.
@@ -33,7 +34,7 @@ pub const ERROR: &str = "error";
 pub struct Source {
     pub messages: Streaming<DynamicMessage>,
     pub binding: Arc<Binding>,
-    pub request_id: Arc<str>,
+    pub request_id: RequestId,
     pub shutdown: CancellationToken,
     pub keep_alive: Duration,
     /// Given back when the stream ends.
@@ -79,7 +80,7 @@ fn events(source: Source) -> impl Stream<Item = Result<Event, Infallible>> {
 }
 
 fn error(problem: Problem, source: &Source) -> Event {
-    Event::default().event(ERROR).data(problem.instance(&source.request_id).to_json())
+    Event::default().event(ERROR).data(problem.instance(source.request_id.as_str()).to_json())
 }
 
 fn event(binding: &Binding, message: &DynamicMessage) -> Result<Event, serde_json::Error> {

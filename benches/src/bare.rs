@@ -1,4 +1,5 @@
-//! Servers with nothing behind them: axum that answers JSON from memory, and tonic that answers a message from memory.
+//! Servers with nothing behind them: axum that makes its JSON of what it has in memory, and tonic that does so with a
+//! message.
 //! They are what the shop's reads are measured against, and run as a process of their own, as the shop does.
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -6,13 +7,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
-use axum::http::header::CONTENT_TYPE;
-use axum::routing::get;
+use axum::Json;
+use axum::routing::{MethodRouter, get};
 use axum::serve::ListenerExt;
 use bytes::Bytes;
 use contracts::shop::product::v1::product_service_server::{ProductService, ProductServiceServer};
 use contracts::shop::product::v1::*;
 use prost::Message;
+use serde_json::Value;
 use tokio::net::TcpListener;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status};
@@ -32,16 +34,13 @@ pub async fn serve(files: &[String]) -> anyhow::Result<()> {
     println!("{}", serde_json::json!({ "http": http.local_addr()?, "grpc": grpc.local_addr()? }));
 
     let (one, list) = (read(get_json)?, read(list_json)?);
-    let answer = |body: Bytes| {
-        let body = body.clone();
-        get(move || {
-            let body = body.clone();
-            async move { ([(CONTENT_TYPE, "application/json")], body) }
-        })
+    let answer = |json: Bytes| -> anyhow::Result<MethodRouter> {
+        let value: Arc<Value> = Arc::new(serde_json::from_slice(&json)?);
+        Ok(get(move || std::future::ready(Json(Arc::clone(&value)))))
     };
     let router = axum::Router::new()
-        .route("/v1/products/{product_id}", answer(one))
-        .route("/v1/products", answer(list));
+        .route("/v1/products/{product_id}", answer(one)?)
+        .route("/v1/products", answer(list)?);
     let catalogue = Bare {
         product: Arc::new(GetProductResponse::decode(read(get_message)?)?),
         list: Arc::new(ListProductsResponse::decode(read(list_message)?)?),

@@ -78,9 +78,9 @@ pub fn shop_targets() -> Vec<Row> {
         row("placed to confirmed at half the maximal rate, p50", "orders/half rate, p50", LESS, None),
         row("the same, p99", "orders/half rate, p99", LESS, Some(150.0)),
         row("GET product over REST", "reads/rest get", MORE, Some(0.5))
-            .against("limit/bare rest get", "bare axum, the same bytes from memory"),
+            .against("limit/bare rest get", "bare axum that makes the same JSON from memory"),
         row("list of products over REST", "reads/rest list", MORE, None)
-            .against("limit/bare rest list", "bare axum, the same bytes from memory"),
+            .against("limit/bare rest list", "bare axum that makes the same JSON from memory"),
         row("GetProduct over gRPC", "reads/grpc get", MORE, Some(0.7))
             .against("limit/bare grpc get", "bare tonic, the same message from memory"),
         row("ListProducts over gRPC", "reads/grpc list", MORE, None)

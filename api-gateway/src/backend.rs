@@ -6,6 +6,7 @@ mod frame;
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -18,7 +19,6 @@ use tonic::client::Grpc;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
-use tower::util::BoxCloneSyncService;
 use tower::{BoxError, Service, ServiceExt};
 
 /// Largest message that a service may answer with.
@@ -26,7 +26,9 @@ pub const MAX_RESPONSE_MESSAGE_BYTES: usize = 16 * 1024 * 1024;
 
 /// A service that answers gRPC requests; cheap to clone.
 #[derive(Clone)]
-pub struct Backend(BoxCloneSyncService<http::Request<Body>, http::Response<Body>, BoxError>);
+pub struct Backend(Arc<dyn Fn(http::Request<Body>) -> Answer + Send + Sync>);
+
+type Answer = Pin<Box<dyn Future<Output = Result<http::Response<Body>, Status>> + Send>>;
 
 impl std::fmt::Debug for Backend {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -44,10 +46,15 @@ impl Backend {
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let service = service
-            .map_err(|error: S::Error| -> BoxError { error.into() })
-            .map_response(|response: http::Response<B>| response.map(Body::new));
-        Self(BoxCloneSyncService::new(service))
+        // One box for a call, whatever the service is made of, and none for a copy of it.
+        Self(Arc::new(move |request| {
+            let mut service = service.clone();
+            Box::pin(async move {
+                let ready = service.ready().await.map_err(|error| unreachable(error.into()))?;
+                let answer = ready.call(request).await.map_err(|error| Status::from_error(error.into()))?;
+                Ok(answer.map(Body::new))
+            })
+        }))
     }
 
     /// One request, one answer, whose message is left as it came: most of it goes straight into JSON.
@@ -59,11 +66,7 @@ impl Backend {
         metadata: MetadataMap,
         message: &DynamicMessage,
     ) -> Result<(HeaderMap, Bytes), Status> {
-        let mut service = self.0.clone();
-        let service = service.ready().await.map_err(unreachable)?;
-        let answer =
-            service.call(frame::request(path, metadata, message)).await.map_err(Status::from_error)?;
-        frame::answer(answer).await
+        frame::answer((self.0)(frame::request(path, metadata, message)).await?).await
     }
 
     /// One request, a stream of answers.
@@ -73,34 +76,30 @@ impl Backend {
         output: &MessageDescriptor,
         request: Request<DynamicMessage>,
     ) -> Result<Response<Streaming<DynamicMessage>>, Status> {
-        self.ready().await?.server_streaming(request, path, DynamicCodec(output.clone())).await
-    }
-
-    async fn ready(&self) -> Result<Grpc<Self>, Status> {
         let mut client = Grpc::new(self.clone()).max_decoding_message_size(MAX_RESPONSE_MESSAGE_BYTES);
-        client.ready().await.map_err(unreachable)?;
-        Ok(client)
+        client.server_streaming(request, path, DynamicCodec(output.clone())).await
     }
 }
 
 /// A backend that does not even take the request is unavailable; the cause stays inside, as its source.
 fn unreachable(error: BoxError) -> Status {
     let mut status = Status::unavailable("the backend is not ready");
-    status.set_source(std::sync::Arc::from(error));
+    status.set_source(Arc::from(error));
     status
 }
 
 impl Service<http::Request<Body>> for Backend {
     type Response = http::Response<Body>;
-    type Error = BoxError;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
+    type Error = Status;
+    type Future = Answer;
 
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        self.0.poll_ready(context)
+    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), Status>> {
+        // Each call waits for the service by itself.
+        Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        self.0.call(request)
+    fn call(&mut self, request: http::Request<Body>) -> Answer {
+        (self.0)(request)
     }
 }
 

@@ -16,6 +16,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     tonic_prost_build::configure()
         .build_transport(false)
+        .codec_path("crate::MessageCodec")
         // Sorted maps: equal messages must encode to equal bytes, since requests are recognized by their hash.
         .btree_map(".")
         .include_file("modules.rs")

@@ -36,15 +36,15 @@ pub(super) fn write(kind: &Kind, wire: &mut &[u8], out: &mut Vec<u8>) -> Result<
         }
         Kind::Fixed32 => json(&u32::from_le_bytes(fixed(wire)?), out),
         Kind::Sfixed32 => json(&i32::from_le_bytes(fixed(wire)?), out),
-        Kind::Int64 => quoted(format_args!("{}", decode_varint(wire)?.cast_signed()), out),
-        Kind::Uint64 => quoted(format_args!("{}", decode_varint(wire)?), out),
+        Kind::Int64 => integer(decode_varint(wire)?.cast_signed(), out),
+        Kind::Uint64 => integer(decode_varint(wire)?, out),
         Kind::Sint64 => {
             let value = decode_varint(wire)?;
             let value = (value >> 1).cast_signed() ^ -(value & 1).cast_signed();
-            quoted(format_args!("{value}"), out)
+            integer(value, out)
         }
-        Kind::Fixed64 => quoted(format_args!("{}", u64::from_le_bytes(fixed(wire)?)), out),
-        Kind::Sfixed64 => quoted(format_args!("{}", i64::from_le_bytes(fixed(wire)?)), out),
+        Kind::Fixed64 => integer(u64::from_le_bytes(fixed(wire)?), out),
+        Kind::Sfixed64 => integer(i64::from_le_bytes(fixed(wire)?), out),
         Kind::Bool => json(&(decode_varint(wire)? != 0), out),
         Kind::String => json(std::str::from_utf8(delimited(wire)?).map_err(|_| Irregular)?, out),
         Kind::Bytes => {
@@ -68,6 +68,14 @@ pub(super) fn write(kind: &Kind, wire: &mut &[u8], out: &mut Vec<u8>) -> Result<
 /// Writes something that needs no escapes as a string.
 pub(super) fn quoted(value: Arguments<'_>, out: &mut Vec<u8>) -> Result<(), Irregular> {
     write!(out, "\"{value}\"").map_err(|_| Irregular)
+}
+
+/// Writes an integer of 64 bits, which JSON holds as a string.
+fn integer<T: Serialize>(value: T, out: &mut Vec<u8>) -> Result<(), Irregular> {
+    out.push(b'"');
+    json(&value, out)?;
+    out.push(b'"');
+    Ok(())
 }
 
 fn json<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<(), Irregular> {

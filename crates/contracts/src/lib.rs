@@ -11,4 +11,7 @@ mod generated {
     include!(concat!(env!("OUT_DIR"), "/modules.rs"));
 }
 
+mod codec;
+
+pub use codec::MessageCodec;
 pub use generated::{google, shop};

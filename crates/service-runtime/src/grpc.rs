@@ -96,16 +96,15 @@ impl Services {
     #[must_use]
     pub fn with<S>(mut self, server: S) -> Self
     where
-        S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>
+        S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible, Future = Answer>
             + NamedService
             + Clone
             + Send
             + Sync
             + 'static,
-        S::Future: Send + 'static,
     {
-        // A generated server is always ready.
-        let handler = move |request| -> Answer { Box::pin(server.clone().call(request)) };
+        // A generated server is always ready, and boxes its answer itself.
+        let handler = move |request| server.clone().call(request);
         self.handlers.push((S::NAME, Arc::new(handler)));
         self
     }

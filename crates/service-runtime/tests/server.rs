@@ -107,12 +107,12 @@ fn a_server_does_not_start_when_an_rpc_names_no_role() {
     impl tower::Service<http::Request<tonic::body::Body>> for Forgotten {
         type Response = http::Response<tonic::body::Body>;
         type Error = std::convert::Infallible;
-        type Future = std::future::Ready<Result<Self::Response, Self::Error>>;
+        type Future = futures::future::BoxFuture<'static, Result<Self::Response, Self::Error>>;
         fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), Self::Error>> {
             std::task::Poll::Ready(Ok(()))
         }
         fn call(&mut self, _: http::Request<tonic::body::Body>) -> Self::Future {
-            std::future::ready(Ok(tonic::Status::ok("").into_http()))
+            Box::pin(std::future::ready(Ok(tonic::Status::ok("").into_http())))
         }
     }
     let services = Services::new().with(Forgotten);

@@ -80,6 +80,12 @@ impl ProductService for Bare {
     async fn list_products(&self, _: Request<ListProductsRequest>) -> Answer<ListProductsResponse> {
         Ok(Response::new((*self.list).clone()))
     }
+    async fn search_products(&self, _: Request<SearchProductsRequest>) -> Answer<SearchProductsResponse> {
+        none()
+    }
+    async fn suggest_products(&self, _: Request<SuggestProductsRequest>) -> Answer<SuggestProductsResponse> {
+        none()
+    }
     async fn create_product(&self, _: Request<CreateProductRequest>) -> Answer<CreateProductResponse> {
         none()
     }

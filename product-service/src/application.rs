@@ -1,11 +1,12 @@
 //! What the service does: [`Catalogue`] changes products, [`Queries`] reads them, [`ProductCache`] keeps what is
-//! read often, [`Imports`] brings the shop to what a file says.
+//! read often, [`search`] finds them by what they are called, [`Imports`] brings the shop to what a file says.
 
 mod cache;
 mod catalogue;
 mod import;
 mod list;
 mod queries;
+pub mod search;
 mod views;
 
 pub use cache::{CACHE_TTL, CONFIRMED_FOR, ProductCache};

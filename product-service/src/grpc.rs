@@ -9,6 +9,7 @@
 
 mod replies;
 mod requests;
+mod search;
 mod status;
 
 use contracts::shop::product::v1 as wire;
@@ -98,6 +99,21 @@ impl ProductService for ProductGrpc {
             products: page.products.iter().map(replies::product).collect(),
             next_page_token: next.unwrap_or_default(),
         }))
+    }
+
+    async fn search_products(
+        &self,
+        request: Request<wire::SearchProductsRequest>,
+    ) -> Result<Response<wire::SearchProductsResponse>, Status> {
+        let context = RequestContext::of(&request);
+        search::products(&self.queries, &context, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn suggest_products(
+        &self,
+        request: Request<wire::SuggestProductsRequest>,
+    ) -> Result<Response<wire::SuggestProductsResponse>, Status> {
+        search::suggestions(&self.queries, request.into_inner()).await.map(Response::new)
     }
 
     async fn update_product(

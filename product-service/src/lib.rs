@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use adapters::integration_events::{SOURCE, publish};
-use adapters::projections::{Availability, ReadModel};
+use adapters::projections::{Availability, ReadModel, complete_search};
 use adapters::{CacheFollower, LOOK_INTERVAL};
 use application::{Catalogue, Imports, ProductCache, Queries};
 use grpc::ProductGrpc;
@@ -33,7 +33,10 @@ use grpc::ProductGrpc;
 pub const LOG: &str = "product";
 
 /// This service's tables beside the log.
-pub const MIGRATIONS: Migrations = &[("read model", include_str!("../migrations/1000_read_model.sql"))];
+pub const MIGRATIONS: Migrations = &[
+    ("read model", include_str!("../migrations/1000_read_model.sql")),
+    ("search", include_str!("../migrations/1100_search.sql")),
+];
 
 /// What the service needs to be told.
 #[derive(Clone, Debug)]
@@ -125,7 +128,8 @@ impl ProductService {
             read_model: read_model.clone(),
             availability: availability.clone(),
         };
-        tracker.spawn(follower.run(self.cache_look_interval, stop));
+        tracker.spawn(follower.run(self.cache_look_interval, stop.clone()));
+        tracker.spawn(complete_search(log.pool().clone(), stop));
 
         let queries = Queries::new(log.pool().clone(), cache, read_model, availability);
         let imports = Imports::new(processor.clone(), queries.clone());

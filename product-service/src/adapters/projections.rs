@@ -2,9 +2,11 @@
 
 mod availability;
 mod read_model;
+mod search;
 
 pub use availability::Availability;
 pub use read_model::ReadModel;
+pub use search::{compare_documents, complete_search, miscounted};
 
 use std::sync::{Mutex, PoisonError};
 

@@ -89,13 +89,8 @@ impl Queries {
     ) -> Result<ProductPage, sqlx::Error> {
         let mut query = filter.query(after, i64::from(size) + 1);
         let found: Vec<(Uuid, i32)> = query.build_query_as().fetch_all(&self.pool).await?;
-        let mut bytes = 0;
-        let fitting = found.iter().take(size as usize).take_while(|(_, weight)| {
-            let first = bytes == 0;
-            bytes += i64::from(*weight).max(1);
-            first || bytes <= MAX_PAGE_BYTES
-        });
-        let ids: Vec<Uuid> = fitting.map(|(id, _)| *id).collect();
+        let fitting = fitting(found.iter().map(|(_, weight)| *weight), size as usize);
+        let ids: Vec<Uuid> = found[..fitting].iter().map(|(id, _)| *id).collect();
         let next = ids.last().filter(|_| ids.len() < found.len()).map(|last| (*last).into());
         Ok(ProductPage { products: self.stored(&ids).await?, next })
     }
@@ -128,6 +123,19 @@ impl Queries {
         Ok(PricePage { prices, next })
     }
 
+    /// The tables.
+    pub(super) fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    /// These products in this order, as the tables have them now.
+    pub(super) async fn in_order(&self, ids: &[Uuid]) -> Result<Vec<ProductView>, sqlx::Error> {
+        let mut products = self.stored(ids).await?;
+        let place = |product: &ProductView| ids.iter().position(|id| *id == product.product_id.as_uuid());
+        products.sort_by_cached_key(place);
+        Ok(products)
+    }
+
     /// Who has these SKUs, as far as the tables have come.
     pub async fn owners(&self, skus: &[&str]) -> Result<Vec<(Sku, ProductId)>, sqlx::Error> {
         let rows: Vec<(String, Uuid)> =
@@ -146,6 +154,18 @@ impl Queries {
         let rows = sqlx::query(SELECT_PRODUCTS).bind(ids).fetch_all(&self.pool).await?;
         rows.iter().map(product_view).collect()
     }
+}
+
+/// How many products of these sizes fit into a page of at most `size`: one, whatever it is, and as many as stay below
+/// [`MAX_PAGE_BYTES`].
+pub(super) fn fitting(sizes: impl Iterator<Item = i32>, size: usize) -> usize {
+    let mut bytes = 0;
+    let fits = |weight: &i32| {
+        let first = bytes == 0;
+        bytes += i64::from(*weight).max(1);
+        first || bytes <= MAX_PAGE_BYTES
+    };
+    sizes.take(size).take_while(fits).count()
 }
 
 fn product_view(row: &PgRow) -> Result<ProductView, sqlx::Error> {

@@ -6,6 +6,7 @@ use contracts::shop::r#type::v1::Money;
 use service_runtime::status::{self, Violations};
 use tonic::Status;
 
+use crate::application::search::{MAX_FILTER_VALUES, MAX_QUERY_CHARS, SearchFilter, SearchOrder};
 use crate::application::{Creation, ListFilter, PriceRange};
 use crate::domain::details::{DetailChange, Details, Field, Image};
 use crate::domain::limits::{MAX_NAME_CHARS, MAX_REASON_CHARS, MAX_VARIANTS};
@@ -116,6 +117,29 @@ impl Checked {
             self.0.add(STATUS_FIELD, format!("must be one of {}", names.join(", ")));
         }
         found.map(|(_, meant)| *meant)
+    }
+
+    /// What somebody typed, with blanks around it as they come.
+    fn query(&mut self, query: &str) -> Option<String> {
+        self.field("query", text::line(query.trim_matches(' '), MAX_QUERY_CHARS)).map(|()| query.to_owned())
+    }
+
+    /// Up to so many values, of which none is empty.
+    fn filter_texts(&mut self, name: &str, texts: Vec<String>, max_bytes: usize) -> Vec<String> {
+        if texts.len() > MAX_FILTER_VALUES {
+            self.0.add(name, InvalidValue::TooMany(MAX_FILTER_VALUES).to_string());
+            return Vec::new();
+        }
+        let mut found = Vec::with_capacity(texts.len());
+        for (at, text) in texts.into_iter().enumerate() {
+            let at = format!("{name}[{at}]");
+            if text.is_empty() {
+                self.0.add(at, InvalidValue::Empty.to_string());
+            } else {
+                found.extend(self.filter_text(&at, text, max_bytes));
+            }
+        }
+        found
     }
 
     fn filter_text(&mut self, name: &str, text: String, max_bytes: usize) -> Option<String> {
@@ -264,6 +288,58 @@ pub(super) fn price_history(product_id: &str, sku: &str) -> Result<(ProductId, O
     let product_id = checked.product_id(product_id);
     let sku = if sku.is_empty() { None } else { checked.field("sku", Sku::parse(sku)) };
     checked.finish(product_id.map(|product_id| (product_id, sku)))
+}
+
+/// What to find.
+pub(super) fn search_filter(
+    request: wire::SearchProductsRequest,
+) -> Result<(SearchFilter, SearchOrder), Status> {
+    let mut checked = Checked::default();
+    let status = checked.status(request.status, &LISTED_STATUS);
+    let query = checked.query(&request.query);
+    let name_bytes = 4 * MAX_NAME_CHARS;
+    let brands = checked.filter_texts("brand", request.brand, name_bytes);
+    let category = checked.filter_text("category", request.category, MAX_CATEGORY_BYTES);
+    let supplier = checked.filter_text("supplier", request.supplier, name_bytes);
+    let wanted = checked.filter_texts("option", request.option, 2 * name_bytes + 1);
+    let options = wanted.iter().enumerate().filter_map(|(at, option)| {
+        let parts = option.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
+        checked.0.check(parts.is_some(), format!("option[{at}]"), "must be like `Size=M`");
+        parts
+    });
+    let options = options.collect();
+    let price = price_range(&mut checked, request.min_price, request.max_price, &request.currency_code);
+    let order = match wire::SearchOrder::try_from(request.order_by) {
+        Ok(wire::SearchOrder::Unspecified | wire::SearchOrder::Relevance) => Some(SearchOrder::Relevance),
+        Ok(wire::SearchOrder::PriceAscending) => Some(SearchOrder::PriceAscending),
+        Ok(wire::SearchOrder::PriceDescending) => Some(SearchOrder::PriceDescending),
+        Ok(wire::SearchOrder::Newest) => Some(SearchOrder::Newest),
+        Ok(wire::SearchOrder::Name) => Some(SearchOrder::Name),
+        Err(_) => None,
+    };
+    checked.0.check(order.is_some(), "order_by", "must be one of the orders");
+    let in_stock = request.in_stock;
+    let filter = || {
+        let filter = SearchFilter {
+            status: status?,
+            query: query?,
+            brands,
+            category,
+            supplier,
+            price,
+            options,
+            in_stock,
+        };
+        Some((filter, order?))
+    };
+    checked.finish(filter())
+}
+
+/// What is typed so far.
+pub(super) fn suggestion(request: &wire::SuggestProductsRequest) -> Result<String, Status> {
+    let mut checked = Checked::default();
+    let query = checked.query(&request.query);
+    checked.finish(query)
 }
 
 pub(super) fn list_filter(request: wire::ListProductsRequest) -> Result<ListFilter, Status> {

@@ -4,10 +4,13 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod cache;
+mod facets;
 mod imports;
 mod lists;
 mod plans;
 mod prices;
 mod products;
 mod races;
+mod relevance;
+mod search;
 mod support;

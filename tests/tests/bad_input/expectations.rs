@@ -46,6 +46,15 @@ const PRICE: Rule = Number(0, 100_000_000_000, None);
 const BARCODE: Rule = Rule::Text(Text::of(64).unframed().may_hold_cards());
 const FILTER: Rule =
     Rule::Text(Text { max_bytes: Some(1_020), ..Text::of(1_020).unframed().may_hold_cards() });
+/// What shoppers type.
+const QUERY: Text = Text::of(200).may_hold_cards();
+/// A value of a filter that takes several.
+const CHOSEN: Text =
+    Text { max_bytes: Some(1_020), ..Text::of(1_020).required().unframed().may_hold_cards() };
+const CHOSEN_OPTION: Text =
+    Text { max_bytes: Some(2_041), ..Text::of(2_041).required().unframed().may_hold_cards() }
+        .beginning("Size=")
+        .not(&["Size"]);
 /// What people write to explain themselves.
 const REASON: Text = Text::of(200);
 const EMAIL: Text = Text::of(254).required().not(&["nobody", "@", "a@", "@b", "two words@mail.example"]);
@@ -220,6 +229,24 @@ pub const RULES: &[(&str, Rule)] = &[
     ("shop.product.v1.ListProductsRequest.handle", Rule::Text(HANDLE)),
     ("shop.product.v1.ListProductsRequest.sku", Rule::Text(Text { required: false, ..SKU })),
     ("shop.product.v1.ListProductsRequest.min_position", MinPosition),
+    ("shop.product.v1.SearchProductsRequest.query", Rule::Text(QUERY)),
+    ("shop.product.v1.SearchProductsRequest.brand", List(0, 20, Entries::Texts(CHOSEN))),
+    (
+        "shop.product.v1.SearchProductsRequest.category",
+        Rule::Text(Text { max_bytes: Some(10_230), ..Text::of(10_230).unframed().may_hold_cards() }),
+    ),
+    ("shop.product.v1.SearchProductsRequest.supplier", FILTER),
+    ("shop.product.v1.SearchProductsRequest.min_price", Number(0, i64::MAX, None)),
+    ("shop.product.v1.SearchProductsRequest.max_price", Number(0, i64::MAX, None)),
+    ("shop.product.v1.SearchProductsRequest.currency_code", Currency(None)),
+    ("shop.product.v1.SearchProductsRequest.option", List(0, 20, Entries::Texts(CHOSEN_OPTION))),
+    ("shop.product.v1.SearchProductsRequest.in_stock", Flag),
+    ("shop.product.v1.SearchProductsRequest.status", Enum(&[])),
+    ("shop.product.v1.SearchProductsRequest.order_by", Enum(&[])),
+    ("shop.product.v1.SearchProductsRequest.page_size", PageSize),
+    ("shop.product.v1.SearchProductsRequest.page_token", PageToken(Some(("query", "another")))),
+    ("shop.product.v1.SearchProductsRequest.min_position", MinPosition),
+    ("shop.product.v1.SuggestProductsRequest.query", Rule::Text(QUERY)),
     ("shop.product.v1.UpdateProductRequest.request_id", RequestId),
     ("shop.product.v1.UpdateProductRequest.product_id", PRODUCT),
     ("shop.product.v1.UpdateProductRequest.update_mask", Mask),

@@ -171,6 +171,14 @@ fn catalogue(bases: &mut Bases, brand: &str, taken: &Goods, other: &Goods, ended
     );
     add(bases, &rpc("GetProduct"), json!({"productId": id}));
     add(bases, &rpc("ListProducts"), json!({"brand": brand, "maxPrice": "5000", "currencyCode": "EUR"}));
+    let options = [taken, other].map(|goods| format!("Colour=as {}", goods.sku));
+    let found = json!({
+        "query": "enamel", "brand": [brand],
+        "option": options,
+        "maxPrice": "5000", "currencyCode": "EUR",
+    });
+    add(bases, &rpc("SearchProducts"), found);
+    add(bases, &rpc("SuggestProducts"), json!({"query": "ena"}));
     let mut update = product("", brand);
     let members = update.as_object_mut().expect("it is an object");
     members.retain(|name, _| !["handle", "variants"].contains(&name.as_str()));
@@ -267,6 +275,9 @@ fn behind_orders(bases: &mut Bases, order: &Placed, refund: &Placed) {
 async fn page_tokens(api: &Api, bases: &Bases) -> BTreeMap<String, String> {
     let product = text(&bases["shop.product.v1.ProductService.GetProduct"].message, "/productId");
     let brand = text(&bases["shop.product.v1.ProductService.ListProducts"].message, "/brand");
+    let search = &bases["shop.product.v1.ProductService.SearchProducts"].message;
+    let options = ["/option/0", "/option/1"]
+        .map(|option| format!("&option={}", text(search, option).replace('=', "%3D").replace(' ', "%20")));
     let mut tokens = BTreeMap::new();
     for (rpc, path, query) in [
         ("inventory.v1.InventoryService.ListStock", "/v1/stock".to_owned(), String::new()),
@@ -277,6 +288,11 @@ async fn page_tokens(api: &Api, bases: &Bases) -> BTreeMap<String, String> {
             "product.v1.ProductService.ListProducts",
             "/v1/products".to_owned(),
             format!("&brand={brand}&maxPrice=5000&currencyCode=EUR"),
+        ),
+        (
+            "product.v1.ProductService.SearchProducts",
+            "/v1/products:search".to_owned(),
+            format!("&query=enamel&brand={brand}{}&maxPrice=5000&currencyCode=EUR", options.concat()),
         ),
         (
             "product.v1.ProductService.GetPriceHistory",

@@ -1,10 +1,14 @@
-//! The tables `products`, `variants` and `price_history`. They hold nothing that the log does not.
+//! The tables `products`, `variants` and `price_history`, and with them what search knows of each product. They hold
+//! nothing that the log does not.
+
+use std::collections::BTreeSet;
 
 use eventsourcing::{HandlerError, Projection, RecordedEvent};
 use sqlx::types::Json;
 use sqlx::{PgConnection, Postgres, QueryBuilder};
+use uuid::Uuid;
 
-use super::Changes;
+use super::{Changes, search};
 use crate::application::{CATEGORY_SEPARATOR, ProductCache, status_name};
 use crate::domain::details::Details;
 use crate::domain::product::{Product, ProductEvent, ProductStatus};
@@ -30,17 +34,45 @@ impl Projection for ReadModel {
     }
 
     async fn apply(&self, connection: &mut PgConnection, event: &RecordedEvent) -> Result<(), HandlerError> {
-        let Some(happened) = event.decode::<Product>()? else { return Ok(()) };
-        let product_id = ProductId::parse(event.stream_id.key())
-            .map_err(|error| HandlerError::Poison(format!("stream {}: the key {error}", event.stream_id)))?;
-        let mut row = Row { connection, event, product_id };
-        row.apply(happened).await?;
-        self.changes.note([product_id]);
+        self.apply_page(connection, std::slice::from_ref(event)).await
+    }
+
+    /// One after another; then search learns what has become of each product.
+    async fn apply_page(
+        &self,
+        connection: &mut PgConnection,
+        events: &[RecordedEvent],
+    ) -> Result<(), HandlerError> {
+        let mut changed = BTreeSet::new();
+        for event in events {
+            changed.extend(self.apply_event(connection, event).await?);
+        }
+        let changed: Vec<Uuid> = changed.into_iter().collect();
+        if !changed.is_empty() {
+            search::refresh(connection, &changed).await?;
+        }
         Ok(())
     }
 
     fn committed(&self) {
         self.changes.committed();
+    }
+}
+
+impl ReadModel {
+    /// The product whose rows it changed, if it is about one.
+    async fn apply_event(
+        &self,
+        connection: &mut PgConnection,
+        event: &RecordedEvent,
+    ) -> Result<Option<Uuid>, HandlerError> {
+        let Some(happened) = event.decode::<Product>()? else { return Ok(None) };
+        let product_id = ProductId::parse(event.stream_id.key())
+            .map_err(|error| HandlerError::Poison(format!("stream {}: the key {error}", event.stream_id)))?;
+        let mut row = Row { connection, event, product_id };
+        row.apply(happened).await?;
+        self.changes.note([product_id]);
+        Ok(Some(product_id.as_uuid()))
     }
 }
 

@@ -12,6 +12,7 @@ use inventory_service::domain::reservation::ReservationStatus;
 use order_service::domain::order::{Phase, Status};
 use payment_service::application::payments::RefundState;
 use payment_service::domain::payment::RefundStatus;
+use product_service::adapters::projections::{compare_documents, miscounted};
 use product_service::application::status_name;
 use saga_orchestrator::application::{SagaId, SagaView};
 use saga_orchestrator::domain::Step;
@@ -72,6 +73,7 @@ pub async fn check(cut: &mut Cut, facts: &Facts) -> Result<Vec<Finding>, AuditEr
         products(product, facts).await.map_err(failed(Log::Product))?,
         variants(product, facts).await.map_err(failed(Log::Product))?,
         availability(product, facts).await.map_err(failed(Log::Product))?,
+        search(product).await.map_err(failed(Log::Product))?,
         stock(inventory, facts).await.map_err(failed(Log::Inventory))?,
         reservations(inventory, facts).await.map_err(failed(Log::Inventory))?,
         order_rows(order, facts).await.map_err(failed(Log::Order))?,
@@ -145,6 +147,25 @@ async fn availability(snapshot: &mut Snapshot, facts: &Facts) -> Result<Finding,
     }
     table.finish(announced.keys().cloned());
     drop(rows);
+    Ok(finding)
+}
+
+/// What search knows of each product, against the rows that it is made of; and its counts against what it knows.
+async fn search(snapshot: &mut Snapshot) -> Result<Finding, sqlx::Error> {
+    let rule = "search knows every product as the other tables have it, and counts what it knows";
+    let mut finding = Finding::invariant("read-model-search", rule);
+    let mut after = Uuid::nil();
+    loop {
+        let compared = compare_documents(snapshot.connection(), after).await?;
+        let Some((last, _)) = compared.last() else { break };
+        after = *last;
+        for (id, holds) in compared {
+            finding.judge(holds, || format!("product {id}: search has another document than its rows give"));
+        }
+    }
+    for (what, differing) in miscounted(snapshot.connection()).await? {
+        finding.judge(differing == 0, || format!("{differing} counts of {what} differ from the documents"));
+    }
     Ok(finding)
 }
 

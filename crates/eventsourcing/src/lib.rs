@@ -154,6 +154,7 @@ pub mod feed;
 pub mod log;
 pub mod operation;
 pub mod processor;
+pub mod rebuild;
 mod snapshot;
 pub mod stream;
 pub mod subscription;
@@ -167,6 +168,7 @@ pub use feed::{
 pub use log::{EventLog, LogOptions, MigrateError, Migrations, OpenError, RecordedEvent, migrate};
 pub use operation::{Decide, Halt, InMemoryStreams, Missing, Operation, View};
 pub use processor::{CommandProcessor, Committed, ExecuteError, ProcessorOptions};
+pub use rebuild::{ReadModel, RebuildError, RebuildState, RebuildStatus, Rebuilds};
 pub use stream::{MalformedPosition, Position, StreamId};
 pub use subscription::{
     Commands, HandlerError, NotReached, ParkedMessage, Projection, Reactor, SubscriptionHandle,

@@ -7,7 +7,7 @@ mod ahead;
 mod checkpoint;
 mod effect;
 mod lease;
-mod parking;
+pub(crate) mod parking;
 mod runner;
 
 pub use parking::ParkedMessage;
@@ -29,9 +29,9 @@ use crate::feed::{Feed, FeedError, Message};
 use crate::log::EventLog;
 use crate::processor::ExecuteError;
 use crate::stream::Position;
-pub(crate) use checkpoint::begin as begin_relaxed;
+pub(crate) use checkpoint::{advance as advance_checkpoint, begin as begin_relaxed};
 use effect::{Project, React};
-use lease::Leases;
+pub(crate) use lease::Leases;
 use runner::Runner;
 
 /// Why a message could not be handled.
@@ -439,6 +439,20 @@ impl Subscriptions {
         position: i64,
     ) -> Result<Option<ParkedMessage>, sqlx::Error> {
         parking::get(&self.inner.pool, subscription, position).await
+    }
+
+    /// Whether there is one of this name.
+    pub fn contains(&self, subscription: &str) -> bool {
+        self.running().contains_key(subscription)
+    }
+
+    pub(crate) fn leases(&self) -> &Leases {
+        &self.inner.leases
+    }
+
+    /// Until when what belongs to the subscriptions works, and on which tasks.
+    pub(crate) fn life(&self) -> (&CancellationToken, &TaskTracker) {
+        (&self.inner.stop, &self.inner.tracker)
     }
 
     /// How many messages are parked, by subscription.

@@ -15,6 +15,7 @@ pub type Migrations = &'static [(&'static str, &'static str)];
 const EVENT_LOG: Migrations = &[
     ("event log", include_str!("../../migrations/0001_event_log.sql")),
     ("events as json", include_str!("../../migrations/0002_events_as_json.sql")),
+    ("rebuilds", include_str!("../../migrations/0003_rebuilds.sql")),
 ];
 
 /// Why a database could not be migrated.
@@ -81,7 +82,7 @@ async fn grant(connection: &mut PgConnection, role: &str) -> Result<(), sqlx::Er
     let rights = format!(
         "GRANT USAGE ON SCHEMA eventlog, eventsourcing, public TO {role};
          GRANT SELECT ON ALL TABLES IN SCHEMA eventlog TO {role};
-         GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA eventlog TO {role};
+         GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA eventlog, eventsourcing TO {role};
          GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA eventsourcing, public TO {role};
          GRANT USAGE ON ALL SEQUENCES IN SCHEMA eventsourcing, public TO {role};"
     );
@@ -117,7 +118,7 @@ mod tests {
 
     /// The beginnings of their checksums. Every database remembers those of the migrations that it went through, and is
     /// refused by a program with another text, be it another comment. A new migration gets a new line here.
-    const CHECKSUMS: [&str; 2] = ["43d17e40fc8f5748", "0815772d319e4624"];
+    const CHECKSUMS: [&str; 3] = ["43d17e40fc8f5748", "0815772d319e4624", "37dc2512d230cd93"];
 
     #[tokio::test]
     async fn a_migration_of_the_event_log_is_never_edited() {

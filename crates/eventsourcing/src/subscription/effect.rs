@@ -93,8 +93,11 @@ impl<P: Projection> Effect for Project<P> {
         parked: &ParkedMessage,
     ) -> Result<(), HandlerError> {
         let mut transaction = pool.begin().await?;
+        // First: if it is gone, a version of the read model that has its effect began to serve meanwhile.
+        if !parking::handled(&mut transaction, parked).await? {
+            return Ok(());
+        }
         self.0.apply(&mut transaction, message).await?;
-        parking::handled(&mut transaction, parked).await?;
         transaction.commit().await?;
         self.0.committed();
         Ok(())

@@ -31,7 +31,7 @@ struct Inner {
 #[derive(Default)]
 struct Session {
     connection: Option<PgConnection>,
-    held: HashSet<&'static str>,
+    held: HashSet<String>,
 }
 
 impl Leases {
@@ -41,7 +41,7 @@ impl Leases {
     }
 
     /// Tries to become the one that runs `name`. Returns the term for which this holds.
-    pub async fn try_acquire(&self, name: &'static str) -> Result<Option<u64>, sqlx::Error> {
+    pub async fn try_acquire(&self, name: &str) -> Result<Option<u64>, sqlx::Error> {
         let mut session = self.inner.session.lock().await;
         let term = self.inner.term.load(Ordering::Acquire);
         if session.held.contains(name) {
@@ -57,7 +57,7 @@ impl Leases {
             .await;
         match locked {
             Ok(true) => {
-                session.held.insert(name);
+                session.held.insert(name.to_owned());
                 Ok(Some(term))
             }
             Ok(false) => Ok(None),

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashSet};
 use chrono::{DateTime, Utc};
 use sqlx::postgres::PgRow;
 use sqlx::types::Json;
-use sqlx::{AssertSqlSafe, PgConnection, PgPool, Row};
+use sqlx::{AssertSqlSafe, PgConnection, PgExecutor, PgPool, Row};
 use uuid::Uuid;
 
 use crate::feed::Message;
@@ -102,7 +102,7 @@ pub(super) async fn discard(pool: &PgPool, subscription: &str, position: i64) ->
     Ok(deleted.rows_affected() == 1)
 }
 
-pub(super) async fn park<M: Message>(
+pub(crate) async fn park<M: Message>(
     connection: &mut PgConnection,
     subscription: &str,
     message: &M,
@@ -127,11 +127,14 @@ pub(super) async fn park<M: Message>(
 }
 
 /// Keys that have parked messages.
-pub(super) async fn keys(pool: &PgPool, subscription: &str) -> Result<HashSet<String>, sqlx::Error> {
+pub(crate) async fn keys(
+    executor: impl PgExecutor<'_>,
+    subscription: &str,
+) -> Result<HashSet<String>, sqlx::Error> {
     let keys: Vec<String> =
         sqlx::query_scalar("SELECT DISTINCT key FROM eventsourcing.parked_messages WHERE subscription = $1")
             .bind(subscription)
-            .fetch_all(pool)
+            .fetch_all(executor)
             .await?;
     Ok(keys.into_iter().collect())
 }
@@ -147,6 +150,20 @@ pub(super) async fn next_to_redrive(
     );
     let row = sqlx::query(AssertSqlSafe(sql)).bind(subscription).fetch_optional(pool).await?;
     row.map(parked_message).transpose()
+}
+
+/// The first message of a subscription whose key nobody has parked under the other name.
+pub(crate) async fn first_not_parked_by(
+    connection: &mut PgConnection,
+    subscription: &str,
+    other: &str,
+) -> Result<Option<ParkedMessage>, sqlx::Error> {
+    let sql = format!(
+        "{SELECT} p WHERE subscription = $1 AND NOT EXISTS (SELECT FROM eventsourcing.parked_messages o \
+          WHERE o.subscription = $2 AND o.key = p.key) ORDER BY position LIMIT 1"
+    );
+    let query = sqlx::query(AssertSqlSafe(sql)).bind(subscription).bind(other);
+    query.fetch_optional(connection).await?.map(parked_message).transpose()
 }
 
 /// Notes that a redrive failed, and ends it for the whole key.
@@ -170,20 +187,23 @@ pub(super) async fn redrive_failed(
     Ok(())
 }
 
-pub(super) async fn handled(
+/// Takes a handled message off the list. Returns whether it was still there.
+pub(crate) async fn handled(
     connection: &mut PgConnection,
     parked: &ParkedMessage,
-) -> Result<(), sqlx::Error> {
+) -> Result<bool, sqlx::Error> {
     // The key's next message is to be handled too, also one that was parked after the redrive was asked for.
-    sqlx::query(
-        "WITH gone AS (DELETE FROM eventsourcing.parked_messages WHERE subscription = $1 AND position = $2) \
-         UPDATE eventsourcing.parked_messages SET redrive = true \
-          WHERE subscription = $1 AND key = $3 AND position > $2",
+    let gone: i64 = sqlx::query_scalar(
+        "WITH gone AS (DELETE FROM eventsourcing.parked_messages \
+                        WHERE subscription = $1 AND position = $2 RETURNING position), \
+              next AS (UPDATE eventsourcing.parked_messages SET redrive = true \
+                        WHERE subscription = $1 AND key = $3 AND position > $2) \
+         SELECT count(*) FROM gone",
     )
     .bind(&parked.subscription)
     .bind(parked.position)
     .bind(&parked.key)
-    .execute(connection)
+    .fetch_one(connection)
     .await?;
-    Ok(())
+    Ok(gone == 1)
 }

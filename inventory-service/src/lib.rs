@@ -18,7 +18,7 @@ use contracts::shop::inventory::v1::inventory_service_server::InventoryServiceSe
 use eventsourcing::tasks::{self, TaskOptions, TaskQueue};
 use eventsourcing::{
     CommandProcessor, EventLog, FeedError, IntegrationFeed, LogFeed, LogOptions, Migrations, OpenError,
-    ProcessorOptions, SubscriptionOptions, Subscriptions,
+    ProcessorOptions, Rebuilds, SubscriptionOptions, Subscriptions,
 };
 use service_runtime::grpc::Services;
 use tokio_util::sync::CancellationToken;
@@ -108,6 +108,7 @@ pub struct InventoryService {
 pub struct Running {
     pub services: Services,
     pub subscriptions: Subscriptions,
+    pub rebuilds: Rebuilds,
 }
 
 impl InventoryService {
@@ -150,9 +151,10 @@ impl InventoryService {
         let expire = ExpireReservations::new(reservations);
         tasks::work(&log, queue, expire, stop, &tracker);
 
+        let rebuilds = Rebuilds::start(&log, &subscriptions, projections::rebuildable(&log));
         let queries = Queries::new(log.pool().clone(), read_model);
         let grpc = InventoryGrpc::new(StockKeeping::new(processor), queries);
         let services = Services::new().with(InventoryServiceServer::new(grpc));
-        Ok(Running { services, subscriptions })
+        Ok(Running { services, subscriptions, rebuilds })
     }
 }

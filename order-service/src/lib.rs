@@ -14,7 +14,7 @@ use std::time::Duration;
 use contracts::shop::order::v1::order_service_server::OrderServiceServer;
 use eventsourcing::{
     CommandProcessor, EventLog, FeedError, IntegrationFeed, LogFeed, LogOptions, OpenError, ProcessorOptions,
-    SubscriptionOptions, Subscriptions,
+    Rebuilds, SubscriptionOptions, Subscriptions,
 };
 use service_runtime::Secret;
 use service_runtime::auth::{AccessTokens, NoKeys};
@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use adapters::integration_events::{SOURCE, publish};
-use adapters::projections::{CatalogueProjection, OrdersProjection, orders};
+use adapters::projections::{self, CatalogueProjection, OrdersProjection, orders};
 use adapters::saga_requests::SagaRequests;
 use application::catalogue::Catalogue;
 use application::personal_data::{MasterKeyError, MasterKeys, PersonalData, PersonalDataError};
@@ -139,10 +139,13 @@ impl OrderService {
         tracker.spawn(wrap_keys_anew(personal_data.clone()));
 
         let subscriptions = Subscriptions::new(&log, stop.clone(), tracker.clone());
+        let models = projections::rebuildable(&log, upstream.product.clone());
         let catalogue = subscriptions.project(upstream.product, CatalogueProjection).await?;
         let linger = SubscriptionOptions { linger: orders::LINGER, ..SubscriptionOptions::default() };
         let orders = subscriptions.project_with(Arc::new(log.clone()), OrdersProjection, linger).await?;
         subscriptions.react(upstream.saga, SagaRequests::new(processor.clone())).await?;
+
+        let rebuilds = Rebuilds::start(&log, &subscriptions, models);
 
         let watch = WatchOrders::new(log.clone(), personal_data.clone(), options.max_watches, stop);
         tracker.spawn(watch.clone().wake_followers());
@@ -161,7 +164,8 @@ impl OrderService {
             forget: ForgetPerson::new(log, personal_data.clone()),
         };
         let api = OrderApi::new(application, personal_data, access_tokens);
-        Ok(Running { services: Services::new().with(OrderServiceServer::new(api)), subscriptions })
+        let services = Services::new().with(OrderServiceServer::new(api));
+        Ok(Running { services, subscriptions, rebuilds })
     }
 }
 
@@ -170,6 +174,7 @@ pub struct Running {
     /// Its gRPC services, without any layers.
     pub services: Services,
     pub subscriptions: Subscriptions,
+    pub rebuilds: Rebuilds,
 }
 
 /// Brings keys that an earlier master key wraps under the current one.

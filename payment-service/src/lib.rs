@@ -17,7 +17,7 @@ use contracts::shop::payment::v1::payment_service_server::PaymentServiceServer;
 use eventsourcing::tasks::{self, TaskQueue};
 use eventsourcing::{
     CommandProcessor, EventLog, FeedError, IntegrationFeed, LogFeed, LogOptions, OpenError, ProcessorOptions,
-    SubscriptionOptions, Subscriptions,
+    Rebuilds, SubscriptionOptions, Subscriptions,
 };
 use service_runtime::grpc::Services;
 use tokio::sync::mpsc;
@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use adapters::integration_events;
-use adapters::projections::{Intents, ReadModel, ScheduleProviderCalls, read_model};
+use adapters::projections::{self, Intents, ReadModel, ScheduleProviderCalls, read_model};
 use adapters::saga_requests::SagaRequests;
 use adapters::simulator::{Simulator, SimulatorOptions};
 use application::{CallOptions, Payments, ProviderCalls, provider_calls, webhooks};
@@ -115,6 +115,7 @@ pub struct Running {
     /// The RPCs, without any layer.
     pub services: Services,
     pub subscriptions: Subscriptions,
+    pub rebuilds: Rebuilds,
 }
 
 impl PaymentService {
@@ -162,9 +163,10 @@ impl PaymentService {
         let worker = ProviderCalls { provider, payments: payments.clone(), options: options.calls };
         tasks::work(&log, queue, worker, stop, &tracker);
 
+        let rebuilds = Rebuilds::start(&log, &subscriptions, projections::rebuildable(&log));
         let handler = PaymentServiceHandler::new(payments, read_model);
         let services = Services::new().with(PaymentServiceServer::new(handler));
-        Ok(Running { services, subscriptions })
+        Ok(Running { services, subscriptions, rebuilds })
     }
 }
 

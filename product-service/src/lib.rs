@@ -17,14 +17,14 @@ use std::time::Duration;
 use contracts::shop::product::v1::product_service_server::ProductServiceServer;
 use eventsourcing::{
     CommandProcessor, EventLog, FeedError, IntegrationFeed, LogFeed, LogOptions, Migrations, OpenError,
-    ProcessorOptions, Subscriptions,
+    ProcessorOptions, Rebuilds, Subscriptions,
 };
 use service_runtime::grpc::Services;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use adapters::integration_events::{SOURCE, publish};
-use adapters::projections::{Availability, ReadModel, complete_search};
+use adapters::projections::{self, Availability, ReadModel, complete_search};
 use adapters::{CacheFollower, LOOK_INTERVAL};
 use application::{Catalogue, Imports, ProductCache, Queries};
 use grpc::ProductGrpc;
@@ -87,6 +87,7 @@ pub struct ProductService {
 pub struct Running {
     pub services: Services,
     pub subscriptions: Subscriptions,
+    pub rebuilds: Rebuilds,
 }
 
 impl ProductService {
@@ -121,9 +122,12 @@ impl ProductService {
         let read_model = subscriptions.project(Arc::new(log.clone()), ReadModel::new(cache.clone())).await?;
         let availability =
             subscriptions.project(upstream.inventory.clone(), Availability::new(cache.clone())).await?;
+        let models = projections::rebuildable(&log, upstream.inventory.clone());
+        let rebuilds = Rebuilds::start(&log, &subscriptions, models);
         let follower = CacheFollower {
             cache: cache.clone(),
             log: log.clone(),
+            rebuilds: rebuilds.clone(),
             inventory: upstream.inventory,
             read_model: read_model.clone(),
             availability: availability.clone(),
@@ -135,6 +139,6 @@ impl ProductService {
         let imports = Imports::new(processor.clone(), queries.clone());
         let grpc = ProductGrpc::new(Catalogue::new(processor), imports, queries);
         let services = Services::new().with(ProductServiceServer::new(grpc));
-        Ok(Running { services, subscriptions })
+        Ok(Running { services, subscriptions, rebuilds })
     }
 }

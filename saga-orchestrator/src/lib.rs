@@ -19,7 +19,7 @@ use contracts::shop::saga::v1::saga_service_server::SagaServiceServer;
 use eventsourcing::tasks::{self, TaskOptions, TaskQueue};
 use eventsourcing::{
     CommandProcessor, EventLog, FeedError, IntegrationFeed, LogFeed, LogOptions, Migrations, OpenError,
-    ProcessorOptions, SubscriptionOptions, Subscriptions,
+    ProcessorOptions, Rebuilds, SubscriptionOptions, Subscriptions,
 };
 use service_runtime::grpc::Services;
 use tokio_util::sync::CancellationToken;
@@ -89,6 +89,7 @@ pub struct SagaOrchestrator {
 pub struct Running {
     pub services: Services,
     pub subscriptions: Subscriptions,
+    pub rebuilds: Rebuilds,
 }
 
 impl SagaOrchestrator {
@@ -123,7 +124,7 @@ impl SagaOrchestrator {
         let own: Arc<EventLog> = Arc::new(log.clone());
         let subscriptions = Subscriptions::new(&log, stop.clone(), tracker.clone());
         let linger = SubscriptionOptions { linger: read_model::LINGER, ..SubscriptionOptions::default() };
-        subscriptions.project_with(own.clone(), ReadModel, linger).await?;
+        subscriptions.project_with(own.clone(), ReadModel { measures: true }, linger).await?;
         let queue = TaskQueue::new(timers::QUEUE, TaskOptions::default());
         let linger = SubscriptionOptions { linger: timers::LINGER, ..SubscriptionOptions::default() };
         subscriptions.project_with(own, SagaTimers { queue: queue.clone() }, linger).await?;
@@ -133,8 +134,9 @@ impl SagaOrchestrator {
 
         tasks::work(&log, queue, FireTimers::new(sagas.clone()), stop, &tracker);
 
+        let rebuilds = Rebuilds::start(&log, &subscriptions, read_model::rebuildable(&log));
         let grpc = SagaGrpc::new(sagas, Queries::new(log));
         let services = Services::new().with(SagaServiceServer::new(grpc));
-        Ok(Running { services, subscriptions })
+        Ok(Running { services, subscriptions, rebuilds })
     }
 }

@@ -9,6 +9,7 @@ mod events;
 mod forget;
 mod import;
 mod parked;
+mod rebuild;
 mod saga;
 
 use clap::{Parser, Subcommand};
@@ -47,6 +48,10 @@ enum Command {
     Saga(saga::Arguments),
     /// List, inspect, redrive and discard messages that a service could not handle.
     Parked(parked::Arguments),
+    /// Make a read model anew while it serves, and watch it; or list read models, give a rebuild up, or switch back.
+    ///
+    /// It is carried out by the shop and goes on when this command ends. Exit code 1 if it does not go on by itself.
+    Rebuild(rebuild::Arguments),
     /// Check the shop's invariants on the stored events and read models. Exit code 1 if one is broken.
     Audit(audit::Arguments),
     /// Delete the key that the personal data of a guest order or a customer is sealed under.
@@ -67,6 +72,7 @@ impl Cli {
             Command::Events(arguments) => events::run(arguments, &Location::from_env()?).await,
             Command::Saga(arguments) => saga::run(arguments, &Location::from_env()?).await,
             Command::Parked(arguments) => parked::run(arguments, &Location::from_env()?).await,
+            Command::Rebuild(arguments) => rebuild::run(arguments, &Location::from_env()?).await,
             Command::Audit(arguments) => audit::run(arguments, &Location::from_env()?).await,
             Command::Forget(arguments) => forget::run(arguments, &Location::from_env()?).await,
         }

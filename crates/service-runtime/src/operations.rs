@@ -1,18 +1,26 @@
-//! The RPCs that operators have for every service alike: how far its subscriptions are, and what they could
-//! not handle. It is a thin layer over `eventsourcing`; each service adds it to its own server for its own
-//! subscriptions.
+//! The RPCs that operators have for every service alike: how far its subscriptions are, what they could not
+//! handle, and the rebuilding of its read models. It is a thin layer over `eventsourcing`; each service adds it to
+//! its own server for its own subscriptions.
 //!
 //! ```
-//! use eventsourcing::Subscriptions;
+//! use eventsourcing::{Rebuilds, Subscriptions};
 //! use service_runtime::{grpc::Services, operations};
 //!
-//! fn services(subscriptions: &Subscriptions) -> Services {
-//!     Services::new().with(operations::server(subscriptions.clone()))
+//! fn services(subscriptions: &Subscriptions, rebuilds: &Rebuilds) -> Services {
+//!     Services::new().with(operations::server(subscriptions.clone(), rebuilds.clone()))
 //! }
 //! ```
 
+mod rebuilds;
+
+use chrono::{DateTime, Utc};
 use contracts::shop::operations::v1 as wire;
-use eventsourcing::{HandlerError, ParkedMessage, SubscriptionState, SubscriptionStatus, Subscriptions};
+use eventsourcing::{
+    HandlerError, ParkedMessage, Rebuilds, SubscriptionState, SubscriptionStatus, Subscriptions,
+};
+pub use rebuilds::{
+    MODEL_NOT_FOUND, NO_REBUILD, NOT_A_READ_MODEL, NOTHING_TO_SWITCH_BACK_TO, REBUILD_UNDER_WAY,
+};
 use tonic::{Request, Response, Status};
 use wire::operations_service_server::{OperationsService, OperationsServiceServer};
 
@@ -28,12 +36,16 @@ pub const PARKED_MESSAGE_NOT_FOUND: &str = "PARKED_MESSAGE_NOT_FOUND";
 const MAX_NAME_BYTES: usize = 255;
 
 /// The service, ready to be added to [`Services`](crate::grpc::Services).
-pub fn server(subscriptions: Subscriptions) -> OperationsServiceServer<impl OperationsService> {
-    OperationsServiceServer::new(Operations { subscriptions })
+pub fn server(
+    subscriptions: Subscriptions,
+    rebuilds: Rebuilds,
+) -> OperationsServiceServer<impl OperationsService> {
+    OperationsServiceServer::new(Operations { subscriptions, rebuilds })
 }
 
 struct Operations {
     subscriptions: Subscriptions,
+    rebuilds: Rebuilds,
 }
 
 #[tonic::async_trait]
@@ -132,6 +144,57 @@ impl OperationsService for Operations {
         );
         Ok(Response::new(wire::DiscardParkedMessageResponse {}))
     }
+
+    async fn list_rebuilds(
+        &self,
+        _request: Request<wire::ListRebuildsRequest>,
+    ) -> Result<Response<wire::ListRebuildsResponse>, Status> {
+        let found = self.rebuilds.list().await.map_err(rebuilds::refused)?;
+        let rebuilds = found.into_iter().map(rebuilds::to_wire).collect();
+        Ok(Response::new(wire::ListRebuildsResponse { rebuilds }))
+    }
+
+    async fn get_rebuild(
+        &self,
+        request: Request<wire::GetRebuildRequest>,
+    ) -> Result<Response<wire::GetRebuildResponse>, Status> {
+        let model = rebuilds::checked_model(request.into_inner().model)?;
+        let rebuild = rebuilds::shown(self.rebuilds.status(&model).await)?;
+        Ok(Response::new(wire::GetRebuildResponse { rebuild }))
+    }
+
+    async fn start_rebuild(
+        &self,
+        request: Request<wire::StartRebuildRequest>,
+    ) -> Result<Response<wire::StartRebuildResponse>, Status> {
+        let model = rebuilds::checked_model(request.into_inner().model)?;
+        let rebuild = rebuilds::shown(self.rebuilds.begin(&model).await)?;
+        tracing::info!({ fields::SUBSCRIPTION } = model, "a read model is rebuilt");
+        Ok(Response::new(wire::StartRebuildResponse { rebuild }))
+    }
+
+    async fn abandon_rebuild(
+        &self,
+        request: Request<wire::AbandonRebuildRequest>,
+    ) -> Result<Response<wire::AbandonRebuildResponse>, Status> {
+        let model = rebuilds::checked_model(request.into_inner().model)?;
+        let rebuild = rebuilds::shown(self.rebuilds.abandon(&model).await)?;
+        tracing::warn!({ fields::SUBSCRIPTION } = model, "the rebuilding of a read model was given up");
+        Ok(Response::new(wire::AbandonRebuildResponse { rebuild }))
+    }
+
+    async fn switch_back_rebuild(
+        &self,
+        request: Request<wire::SwitchBackRebuildRequest>,
+    ) -> Result<Response<wire::SwitchBackRebuildResponse>, Status> {
+        let model = rebuilds::checked_model(request.into_inner().model)?;
+        let rebuild = rebuilds::shown(self.rebuilds.switch_back(&model).await)?;
+        tracing::warn!(
+            { fields::SUBSCRIPTION } = model,
+            "the former version of a read model is to serve again"
+        );
+        Ok(Response::new(wire::SwitchBackRebuildResponse { rebuild }))
+    }
 }
 
 fn check_name(violations: &mut Violations, field: &str, name: &str) {
@@ -167,10 +230,6 @@ fn subscription(status: SubscriptionStatus, parked_messages: i64) -> wire::Subsc
 }
 
 fn without_content(parked: ParkedMessage) -> wire::ParkedMessage {
-    let parked_at = prost_types::Timestamp {
-        seconds: parked.parked_at.timestamp(),
-        nanos: i32::try_from(parked.parked_at.timestamp_subsec_nanos()).unwrap_or(0),
-    };
     wire::ParkedMessage {
         subscription: parked.subscription,
         position: parked.position,
@@ -178,9 +237,14 @@ fn without_content(parked: ParkedMessage) -> wire::ParkedMessage {
         key: parked.key,
         error: parked.error.unwrap_or_default(),
         attempts: parked.attempts,
-        parked_at: Some(parked_at),
+        parked_at: Some(timestamp(parked.parked_at)),
         content: String::new(),
     }
+}
+
+fn timestamp(at: DateTime<Utc>) -> prost_types::Timestamp {
+    let nanos = i32::try_from(at.timestamp_subsec_nanos()).unwrap_or(0);
+    prost_types::Timestamp { seconds: at.timestamp(), nanos }
 }
 
 fn not_parked(subscription: &str, what: &str) -> Status {

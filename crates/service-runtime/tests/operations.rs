@@ -9,7 +9,7 @@ use std::time::Duration;
 use contracts::shop::operations::v1 as wire;
 use eventsourcing::{
     CommandProcessor, Decide, Decider, DomainEvent, EventLog, HandlerError, LogOptions, Message, Position,
-    ProcessorOptions, Projection, RecordedEvent, StreamId, SubscriptionHandle, SubscriptionOptions,
+    ProcessorOptions, Projection, Rebuilds, RecordedEvent, StreamId, SubscriptionHandle, SubscriptionOptions,
     Subscriptions,
 };
 use serde::{Deserialize, Serialize};
@@ -103,7 +103,8 @@ async fn start() -> Running {
     let fragile = Fragile { mended: Arc::clone(&mended) };
     let model = subscriptions.project_with(Arc::new(log.clone()), fragile, impatient).await.unwrap();
 
-    let services = Services::new().with(operations::server(subscriptions));
+    let rebuilds = Rebuilds::start(&log, &subscriptions, vec![]);
+    let services = Services::new().with(operations::server(subscriptions, rebuilds));
     let tokens = Tokens::new(&[Secret::new(OPERATOR)], &[]).unwrap();
     let server = GrpcServer::new(services, tokens, ServerOptions::default(), &Shutdown::new()).unwrap();
     let client = OperationsServiceClient::new(server.service());

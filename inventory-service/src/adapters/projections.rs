@@ -2,10 +2,11 @@
 //! that wait together are added up, so that a row is written once however much happened to it.
 
 use std::collections::btree_map::{BTreeMap, Entry};
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use eventsourcing::{HandlerError, Projection, RecordedEvent};
+use eventsourcing::{EventLog, HandlerError, Projection, RecordedEvent};
 use sqlx::PgConnection;
 use sqlx::types::Json;
 use uuid::Uuid;
@@ -16,6 +17,16 @@ use crate::domain::{Line, OrderId};
 
 /// How long events wait for others to be written with, while nobody waits to read them.
 pub const LINGER: Duration = Duration::from_millis(100);
+
+/// The read model behind all reads.
+pub const MODEL: &str = "inventory.read-model";
+/// Every table of this service that its projection writes or reads. A new one goes here, too.
+pub const TABLES: &[&str] = &["stock_levels", "reservations"];
+
+/// What can be rebuilt.
+pub fn rebuildable(log: &EventLog) -> Vec<eventsourcing::ReadModel> {
+    vec![eventsourcing::ReadModel::new(MODEL, TABLES).fed_by(Arc::new(log.clone()), ReadModel)]
+}
 
 /// The tables `stock_levels` and `reservations`.
 pub struct ReadModel;
@@ -31,7 +42,7 @@ impl Projection for ReadModel {
     type Message = RecordedEvent;
 
     fn name(&self) -> &'static str {
-        "inventory.read-model"
+        MODEL
     }
 
     async fn apply(&self, connection: &mut PgConnection, event: &RecordedEvent) -> Result<(), HandlerError> {

@@ -6,11 +6,14 @@ use std::time::{Duration, Instant};
 
 use contracts::shop::inventory::v1::InventoryEvent;
 use contracts::shop::inventory::v1::inventory_event::Event;
-use eventsourcing::{Decider, EventLog, Feed, FeedError, IntegrationFeed, SubscriptionHandle};
+use eventsourcing::{
+    Decider, EventLog, Feed, FeedError, IntegrationFeed, RebuildError, Rebuilds, SubscriptionHandle,
+};
 use prost::Message;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::projections::MODEL;
 use crate::application::ProductCache;
 use crate::domain::ProductId;
 use crate::domain::product::Product;
@@ -24,6 +27,7 @@ const MAX_BEHIND: i64 = 500;
 pub struct CacheFollower {
     pub cache: ProductCache,
     pub log: EventLog,
+    pub rebuilds: Rebuilds,
     pub inventory: IntegrationFeed,
     /// Reads `log`.
     pub read_model: SubscriptionHandle,
@@ -31,9 +35,22 @@ pub struct CacheFollower {
     pub availability: SubscriptionHandle,
 }
 
+/// Why a look confirmed nothing.
+#[derive(Debug, thiserror::Error)]
+enum LookError {
+    #[error(transparent)]
+    Feed(#[from] FeedError),
+    #[error(transparent)]
+    Rebuild(#[from] RebuildError),
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+}
+
 /// How far the projections were at a look.
 #[derive(Clone, Copy)]
 struct Seen {
+    /// Which version of the tables serves.
+    version: i64,
     read_model: i64,
     availability: i64,
 }
@@ -55,20 +72,23 @@ impl CacheFollower {
         }
     }
 
-    async fn look(&self, seen: Option<Seen>) -> Result<Seen, FeedError> {
+    async fn look(&self, seen: Option<Seen>) -> Result<Seen, LookError> {
         let now = Seen {
+            // First: a switch after it is seen by the next look.
+            version: self.rebuilds.switches(MODEL).await?,
             read_model: self.read_model.stored_checkpoint().await?,
             availability: self.availability.stored_checkpoint().await?,
         };
         match seen {
             Some(seen)
-                if (0..=MAX_BEHIND).contains(&(now.read_model - seen.read_model))
+                if now.version == seen.version
+                    && (0..=MAX_BEHIND).contains(&(now.read_model - seen.read_model))
                     && (0..=MAX_BEHIND).contains(&(now.availability - seen.availability)) =>
             {
                 self.products(seen.read_model, now.read_model).await?;
                 self.stock(seen.availability, now.availability).await?;
             }
-            // The first look, too much at once, or a checkpoint that was moved back.
+            // The first look, another version of the tables, too much at once, or a checkpoint that was moved back.
             _ => self.cache.clear(),
         }
         Ok(now)

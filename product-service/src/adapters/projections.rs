@@ -8,10 +8,33 @@ pub use availability::Availability;
 pub use read_model::ReadModel;
 pub use search::{compare_documents, complete_search, miscounted};
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use eventsourcing::{EventLog, IntegrationFeed};
 
 use crate::application::ProductCache;
 use crate::domain::ProductId;
+
+/// The read model behind all reads, which is rebuilt as one.
+pub const MODEL: &str = "product.read-model";
+/// Every table of this service that projections write or read. A new one goes here, too.
+pub const TABLES: &[&str] = &[
+    "products",
+    "variants",
+    "price_history",
+    "availability",
+    "product_search",
+    "search_words",
+    "search_terms",
+];
+
+/// What can be rebuilt. Its projections have a cache of their own, which nobody reads.
+pub fn rebuildable(log: &EventLog, inventory: IntegrationFeed) -> Vec<eventsourcing::ReadModel> {
+    let model = eventsourcing::ReadModel::new(MODEL, TABLES)
+        .fed_by(Arc::new(log.clone()), ReadModel::new(ProductCache::default()))
+        .fed_by(inventory, Availability::new(ProductCache::default()));
+    vec![model]
+}
 
 /// Remembers what a transaction changes, and tells the cache once it is committed. After a transaction that failed
 /// the next one tells more than it must, which costs a read.

@@ -2,10 +2,11 @@
 //! state is read, the events of a page are folded onto it, and what they leave behind is written once.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use eventsourcing::{HandlerError, Projection, RecordedEvent};
+use eventsourcing::{EventLog, HandlerError, Projection, RecordedEvent};
 use serde::{Deserialize, Serialize};
 use service_runtime::fields;
 use sqlx::types::Json;
@@ -19,8 +20,22 @@ use crate::domain::{Event, Kind, Saga, Step};
 /// lists and gauges read the table, and nothing is decided by them.
 pub const LINGER: Duration = Duration::from_millis(200);
 
-/// The projection behind `ListSagas` and the gauges.
-pub struct ReadModel;
+/// The read model behind `ListSagas` and the gauges.
+pub const MODEL: &str = "saga.read-model";
+/// Every table of this service that its projection writes or reads. A new one goes here, too.
+pub const TABLES: &[&str] = &["sagas"];
+
+/// What can be rebuilt.
+pub fn rebuildable(log: &EventLog) -> Vec<eventsourcing::ReadModel> {
+    let projection = ReadModel { measures: false };
+    vec![eventsourcing::ReadModel::new(MODEL, TABLES).fed_by(Arc::new(log.clone()), projection)]
+}
+
+/// The projection behind it.
+pub struct ReadModel {
+    /// Whether what happens is counted and told, which is to happen once for each event.
+    pub measures: bool,
+}
 
 /// What a row is made from.
 #[derive(Clone, Debug, Default)]
@@ -42,7 +57,7 @@ impl Projection for ReadModel {
     type Message = RecordedEvent;
 
     fn name(&self) -> &'static str {
-        "saga.read-model"
+        MODEL
     }
 
     async fn apply(&self, connection: &mut PgConnection, event: &RecordedEvent) -> Result<(), HandlerError> {
@@ -62,7 +77,9 @@ impl Projection for ReadModel {
             if recorded.version <= followed.version {
                 continue;
             }
-            measure(recorded, kind, &event, followed.state.step_since);
+            if self.measures {
+                measure(recorded, kind, &event, followed.state.step_since);
+            }
             followed.follow(recorded, &event);
         }
         store(connection, sagas).await

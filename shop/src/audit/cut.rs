@@ -5,8 +5,9 @@ use std::collections::{HashMap, HashSet};
 use std::ops::{Index, IndexMut};
 
 use chrono::{DateTime, Utc};
+use eventsourcing::rebuild::NO_SWITCH;
 use eventsourcing::{EventLog, LogOptions};
-use sqlx::{PgConnection, Postgres, Transaction};
+use sqlx::{AssertSqlSafe, PgConnection, Postgres, Transaction};
 
 use super::AuditError;
 use crate::config::SERVICES;
@@ -133,9 +134,12 @@ fn per_log<T>(items: Vec<T>) -> PerLog<T> {
 impl Snapshot {
     async fn take(log: Log, events: &EventLog, settled: i64) -> Result<Self, sqlx::Error> {
         // It waits while other logs are read, longer than some servers like.
-        let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; \
-                     SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL statement_timeout = 0";
-        let mut transaction = events.pool().begin_with(begin).await?;
+        // Its tables are those of one version of each read model, from the first look to the last.
+        let begin = format!(
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; \
+             SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL statement_timeout = 0; {NO_SWITCH}"
+        );
+        let mut transaction = events.pool().begin_with(AssertSqlSafe(begin)).await?;
         let head = "SELECT coalesce(max(position), 0) FROM eventlog.events";
         let head = sqlx::query_scalar(head).fetch_one(&mut *transaction).await?;
         let incarnation = "SELECT incarnation FROM eventlog.identity";

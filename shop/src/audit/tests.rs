@@ -1,6 +1,7 @@
 //! Shops that pass, and shops that were tampered with: every check is seen to fail, alone, on a database that was
 //! changed behind the back of its service.
 
+mod rebuilds;
 mod scene;
 
 use std::collections::BTreeMap;

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use eventsourcing::{Migrations, Subscriptions};
+use eventsourcing::{Migrations, Rebuilds, Subscriptions};
 use service_runtime::grpc::Services;
 use service_runtime::{Secret, Shutdown, operations};
 
@@ -89,26 +89,47 @@ pub async fn start(
     let upstream = saga_orchestrator::Upstream { order: orders, inventory: stock, payment: payments };
     let saga = saga.start(upstream, stop(), tracker()).await?;
 
-    let started = |services: Services, subscriptions: Subscriptions, rest| Started {
-        services: services.with(operations::server(subscriptions.clone())),
+    let started = |services: Services, subscriptions: Subscriptions, rebuilds: Rebuilds, rest| Started {
+        services: services.with(operations::server(subscriptions.clone(), rebuilds)),
         subscriptions,
         rest,
     };
     Ok([
         (
             product_service::LOG,
-            started(product.services, product.subscriptions, &["shop.product.v1.ProductService"]),
+            started(
+                product.services,
+                product.subscriptions,
+                product.rebuilds,
+                &["shop.product.v1.ProductService"],
+            ),
         ),
         (
             inventory_service::LOG,
-            started(inventory.services, inventory.subscriptions, &["shop.inventory.v1.InventoryService"]),
+            started(
+                inventory.services,
+                inventory.subscriptions,
+                inventory.rebuilds,
+                &["shop.inventory.v1.InventoryService"],
+            ),
         ),
-        (order_service::LOG, started(order.services, order.subscriptions, &["shop.order.v1.OrderService"])),
+        (
+            order_service::LOG,
+            started(order.services, order.subscriptions, order.rebuilds, &["shop.order.v1.OrderService"]),
+        ),
         (
             payment_service::LOG,
-            started(payment.services, payment.subscriptions, &["shop.payment.v1.PaymentService"]),
+            started(
+                payment.services,
+                payment.subscriptions,
+                payment.rebuilds,
+                &["shop.payment.v1.PaymentService"],
+            ),
         ),
-        (saga_orchestrator::LOG, started(saga.services, saga.subscriptions, &["shop.saga.v1.SagaService"])),
+        (
+            saga_orchestrator::LOG,
+            started(saga.services, saga.subscriptions, saga.rebuilds, &["shop.saga.v1.SagaService"]),
+        ),
     ])
 }
 

@@ -74,6 +74,7 @@ const ORDER: Rule = Id("ORDER_NOT_FOUND");
 const PARKED: Text = Text { max_bytes: Some(255), ..Text::of(255).may_hold_cards() };
 const PARKED_WANTED: Rule =
     Rule::Text(PARKED.required().unknown("nonsense", Told::NotFound("PARKED_MESSAGE_NOT_FOUND")));
+const MODEL: Rule = Rule::Text(PARKED.required().unknown("nonsense", Told::NotFound("READ_MODEL_NOT_FOUND")));
 const PARKED_POSITION: Rule =
     Number(1, i64::MAX, Some((i64::MAX, Told::NotFound("PARKED_MESSAGE_NOT_FOUND"))));
 
@@ -108,6 +109,10 @@ pub const RULES: &[(&str, Rule)] = &[
     ("shop.operations.v1.RedriveParkedMessagesRequest.key", PARKED_WANTED),
     ("shop.operations.v1.DiscardParkedMessageRequest.subscription", PARKED_WANTED),
     ("shop.operations.v1.DiscardParkedMessageRequest.position", PARKED_POSITION),
+    ("shop.operations.v1.GetRebuildRequest.model", MODEL),
+    ("shop.operations.v1.StartRebuildRequest.model", MODEL),
+    ("shop.operations.v1.AbandonRebuildRequest.model", MODEL),
+    ("shop.operations.v1.SwitchBackRebuildRequest.model", MODEL),
     ("shop.order.v1.PlaceOrderRequest.request_id", RequestId),
     ("shop.order.v1.PlaceOrderRequest.lines", List(1, 100, Entries::Messages)),
     (

@@ -270,6 +270,15 @@ fn behind_orders(bases: &mut Bases, order: &Placed, refund: &Placed) {
     add_other(bases, &rpc("DiscardParkedMessage"), parked, none, None);
     let redrive = json!({"subscription": "payment.read-model", "key": "payment-1"});
     add_other(bases, &rpc("RedriveParkedMessages"), redrive, none, None);
+    add(bases, &rpc("ListRebuilds"), json!({}));
+    add(bases, &rpc("GetRebuild"), json!({"model": "payment.read-model"}));
+    for (name, model, reason) in [
+        ("StartRebuild", "payment.provider-calls", "NOT_A_READ_MODEL"),
+        ("AbandonRebuild", "payment.read-model", "NO_REBUILD_UNDER_WAY"),
+        ("SwitchBackRebuild", "payment.read-model", "NO_FORMER_VERSION"),
+    ] {
+        add_other(bases, &rpc(name), json!({"model": model}), Unchanged::Refused(reason), None);
+    }
 }
 
 async fn page_tokens(api: &Api, bases: &Bases) -> BTreeMap<String, String> {

@@ -10,5 +10,6 @@ mod orders;
 mod outcomes;
 mod privacy;
 mod process;
+mod rebuilds;
 mod rest;
 mod roles;

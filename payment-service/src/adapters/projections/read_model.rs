@@ -41,7 +41,7 @@ impl Projection for ReadModel {
     type Message = RecordedEvent;
 
     fn name(&self) -> &'static str {
-        "payment.read-model"
+        super::MODEL
     }
 
     async fn apply(

@@ -30,7 +30,7 @@ impl Projection for ReadModel {
     type Message = RecordedEvent;
 
     fn name(&self) -> &'static str {
-        "product.read-model"
+        super::MODEL
     }
 
     async fn apply(&self, connection: &mut PgConnection, event: &RecordedEvent) -> Result<(), HandlerError> {

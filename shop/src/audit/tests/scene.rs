@@ -7,7 +7,7 @@ use std::time::Duration;
 use chrono::Utc;
 use eventsourcing::{
     CommandContext, CommandProcessor, Decide, Decider, EventLog, Halt, LogOptions, Metadata, Operation,
-    ProcessorOptions, Retention, StreamId, View,
+    ProcessorOptions, Rebuilds, Retention, StreamId, View,
 };
 use inventory_service::domain::operations::ChangeStock;
 use inventory_service::domain::stock::StockCommand;
@@ -40,6 +40,8 @@ pub struct Scene {
     databases: PerLog<TestDatabase>,
     processors: PerLog<CommandProcessor>,
     running: Option<(CancellationToken, TaskTracker)>,
+    /// While it runs.
+    rebuilds: Option<PerLog<Rebuilds>>,
 }
 
 impl Scene {
@@ -69,7 +71,7 @@ impl Scene {
             processors.push(CommandProcessor::start(log, ProcessorOptions::default()));
         }
         let processors = PerLog(processors.try_into().ok().unwrap());
-        Self { databases, processors, running: None }
+        Self { databases, processors, running: None, rebuilds: None }
     }
 
     pub async fn start(&mut self) {
@@ -113,27 +115,35 @@ impl Scene {
 
         let (stop, tracker) = and();
         let upstream = product_service::Upstream { inventory: stock.clone() };
-        product.start(upstream, stop, tracker).await.unwrap();
+        let product = product.start(upstream, stop, tracker).await.unwrap().rebuilds;
         let (stop, tracker) = and();
         let upstream = inventory_service::Upstream { saga: requests.clone() };
-        inventory.start(upstream, stop, tracker).await.unwrap();
+        let inventory = inventory.start(upstream, stop, tracker).await.unwrap().rebuilds;
         let (stop, tracker) = and();
         let upstream = order_service::Upstream { product: products, saga: requests.clone() };
-        order.start(upstream, stop, tracker).await.unwrap();
+        let order = order.start(upstream, stop, tracker).await.unwrap().rebuilds;
         let (stop, tracker) = and();
         let upstream = payment_service::Upstream { saga: requests };
-        payment.start(upstream, stop, tracker).await.unwrap();
+        let payment = payment.start(upstream, stop, tracker).await.unwrap().rebuilds;
         let (stop, tracker) = and();
         let upstream = saga_orchestrator::Upstream { order: orders, inventory: stock, payment: payments };
-        saga.start(upstream, stop, tracker).await.unwrap();
+        let saga = saga.start(upstream, stop, tracker).await.unwrap().rebuilds;
+        self.rebuilds = Some(PerLog([product, inventory, order, payment, saga]));
         self.running = Some(and());
     }
 
-    /// Stops the services in order, once every subscription has stored how far it came.
-    pub async fn stop(&mut self) {
+    /// What the running services can make anew.
+    pub fn rebuilds(&self, log: Log) -> &Rebuilds {
+        &self.rebuilds.as_ref().unwrap()[log]
+    }
+
+    /// Waits until every subscription has stored that it came to the end of its log.
+    pub async fn caught_up(&self) {
         for log in Log::ALL {
             eventually("checkpoints are stored", SOON, || async {
-                let sql = "SELECT subscription, log, position FROM eventsourcing.checkpoints";
+                // Former versions of read models stay behind.
+                let sql = "SELECT subscription, log, position FROM eventsourcing.checkpoints \
+                            WHERE subscription NOT LIKE '%@old'";
                 let rows: Vec<(String, String, i64)> =
                     sqlx::query_as(sql).fetch_all(self.processors[log].log().pool()).await.unwrap();
                 for (_, followed, position) in rows {
@@ -146,6 +156,12 @@ impl Scene {
             })
             .await;
         }
+    }
+
+    /// Stops the services in order, once every subscription has stored how far it came.
+    pub async fn stop(&mut self) {
+        self.caught_up().await;
+        self.rebuilds = None;
         let (stop, tracker) = self.running.take().unwrap();
         stop.cancel();
         tracker.close();

@@ -22,6 +22,7 @@ mod orders;
 mod ours;
 mod peers;
 mod reads;
+mod rebuild;
 mod report;
 mod rows;
 mod run;
@@ -47,7 +48,7 @@ use run::{Run, Setup, Workload};
 const REPORT: &str = "BENCHMARKS.md";
 
 /// All there are, in the order in which they run.
-const WORKLOADS: [Workload; 9] = [
+const WORKLOADS: [Workload; 10] = [
     Workload {
         name: "w1",
         about: "append one event to a new stream, 32 and 256 clients",
@@ -74,6 +75,11 @@ const WORKLOADS: [Workload; 9] = [
         name: "reads",
         about: "one product and a page of products over REST and gRPC, beside bare servers",
         run: |run| reads::reads(run).boxed_local(),
+    },
+    Workload {
+        name: "rebuild",
+        about: "products created over REST, alone and while their read model is made anew",
+        run: |run| rebuild::rebuild(run).boxed_local(),
     },
     Workload {
         name: "growth",

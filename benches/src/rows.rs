@@ -85,6 +85,13 @@ pub fn shop_targets() -> Vec<Row> {
             .against("limit/bare grpc get", "bare tonic, the same message from memory"),
         row("ListProducts over gRPC", "reads/grpc list", MORE, None)
             .against("limit/bare grpc list", "bare tonic, the same message from memory"),
+        row(
+            "products created while their read model is rebuilt",
+            "rebuild/writes beside rebuilds",
+            MORE,
+            Some(0.8),
+        )
+        .against("rebuild/writes alone", "the same without"),
     ]
 }
 

@@ -210,7 +210,7 @@ pub fn sku(number: usize) -> String {
 }
 
 /// A product of some 600 bytes of JSON.
-fn product(number: usize) -> Value {
+pub fn product(number: usize) -> Value {
     json!({
         "name": format!("Bench product {number}"),
         "description": "A plain white cup of stoneware, glazed twice, 0.3 l, made to be dropped",

@@ -25,7 +25,7 @@ const EXPECTED: [(&str, &[&str]); 5] = [
         ],
     ),
 ];
-const OF_THE_SHOP: [(&str, &[&str]); 2] = [
+const OF_THE_SHOP: [(&str, &[&str]); 3] = [
     (
         "orders",
         &[
@@ -36,6 +36,7 @@ const OF_THE_SHOP: [(&str, &[&str]); 2] = [
         ],
     ),
     ("reads", &["reads/rest get", "limit/bare rest get", "reads/grpc get", "limit/bare grpc list"]),
+    ("rebuild", &["rebuild/writes alone", "rebuild/writes beside rebuilds"]),
 ];
 
 #[test]

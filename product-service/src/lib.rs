@@ -133,7 +133,7 @@ impl ProductService {
             availability: availability.clone(),
         };
         tracker.spawn(follower.run(self.cache_look_interval, stop.clone()));
-        tracker.spawn(complete_search(log.pool().clone(), stop));
+        tracker.spawn(complete_search(log.pool().clone(), rebuilds.clone(), stop));
 
         let queries = Queries::new(log.pool().clone(), cache, read_model, availability);
         let imports = Imports::new(processor.clone(), queries.clone());

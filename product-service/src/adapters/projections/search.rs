@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use eventsourcing::HandlerError;
+use eventsourcing::{HandlerError, Rebuilds};
 use serde::Serialize;
 use sqlx::{PgConnection, PgPool};
 use tokio_util::sync::CancellationToken;
@@ -20,16 +20,19 @@ use crate::application::search::{
 use crate::application::status_name;
 use crate::domain::product::ProductStatus;
 
-/// Of this database: nobody else makes documents meanwhile.
+/// Of this database and schema: nobody else makes documents in the same tables meanwhile.
 const LOCK: i64 = 7_310_577_125_411;
 /// Documents that are made at once; more changed products are done in turns.
 const BATCH: usize = 200;
-/// Pause after a failure of the background's.
-const RETRY_AFTER: Duration = Duration::from_secs(5);
+/// Pause between two looks at whether documents have to be made, and after a failure.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// Makes the documents of these products again.
 pub(super) async fn refresh(connection: &mut PgConnection, products: &[Uuid]) -> Result<(), HandlerError> {
-    sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(LOCK).execute(&mut *connection).await?;
+    sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended(current_schema()::text, $1))")
+        .bind(LOCK)
+        .execute(&mut *connection)
+        .await?;
     for batch in products.chunks(BATCH) {
         let rows = sqlx::query(SELECT_SOURCES).bind(batch).fetch_all(&mut *connection).await?;
         let mut changes = Changes::default();
@@ -247,18 +250,29 @@ struct NewTerm<'a> {
 }
 
 /// Makes the documents that are missing or of another format, until there are none: those of a database that an older
-/// program has filled. Products that change meanwhile get theirs from the projection.
-pub async fn complete_search(pool: PgPool, stop: CancellationToken) {
-    loop {
-        let ended = tokio::select! {
-            () = stop.cancelled() => return,
-            ended = complete(&pool) => ended,
+/// program has filled, and of a former version of the tables that serves again. Products that change meanwhile get theirs
+/// from the projection.
+pub async fn complete_search(pool: PgPool, rebuilds: Rebuilds, stop: CancellationToken) {
+    let mut completed = None;
+    while !stop.is_cancelled() {
+        let look = async {
+            let version = rebuilds.switches(super::MODEL).await.map_err(|error| error.to_string())?;
+            if completed != Some(version) {
+                complete(&pool).await.map_err(|error| error.to_string())?;
+            }
+            Ok::<_, String>(version)
         };
-        let Err(error) = ended else { return };
-        tracing::warn!(%error, "documents of products are not complete yet; tried again");
+        let looked = tokio::select! {
+            () = stop.cancelled() => return,
+            looked = look => looked,
+        };
+        match looked {
+            Ok(version) => completed = Some(version),
+            Err(error) => tracing::warn!(error, "documents of products are not complete yet; tried again"),
+        }
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(RETRY_AFTER) => {}
+            () = tokio::time::sleep(LOOK_AGAIN) => {}
         }
     }
 }

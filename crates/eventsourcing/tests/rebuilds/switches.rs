@@ -191,7 +191,8 @@ async fn two_replicas_that_are_both_asked_fill_one_copy_and_apply_every_event_on
     let database = books().await;
     let writer = processor(&database).await;
     deposits(&writer, 900, 9).await;
-    let anew = Books::times(1);
+    let gate = Arc::new(Semaphore::new(0));
+    let anew = Books { gate: Some(Arc::clone(&gate)), ..Books::times(1) };
     let replicas = [
         Keeper::start(&database, Books::times(1), anew.clone()).await,
         Keeper::start(&database, Books::times(1), anew.clone()).await,
@@ -199,6 +200,7 @@ async fn two_replicas_that_are_both_asked_fill_one_copy_and_apply_every_event_on
     replicas[0].caught_up().await;
     replicas[0].rebuilds.begin(MODEL).await.unwrap();
     replicas[1].rebuilds.begin(MODEL).await.unwrap();
+    gate.add_permits(100_000);
     for keeper in &replicas {
         keeper.until(RebuildState::Serving).await;
         assert_eq!(keeper.rebuilds.switches(MODEL).await.unwrap(), 1);
@@ -241,9 +243,18 @@ async fn progress_rate_and_time_left_are_told_while_it_is_filled_and_it_can_be_a
         (keeper.status().await.position >= 250).then_some(())
     })
     .await;
-    let abandoning = keeper.rebuilds.abandon(MODEL);
+    let rebuilds = keeper.rebuilds.clone();
+    let abandoning = tokio::spawn(async move { rebuilds.abandon(MODEL).await });
+    eventually("it waits for the page in flight", SOON, || async {
+        let sql = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' \
+                    AND query LIKE 'DELETE FROM eventsourcing.checkpoints%'";
+        let waits: Option<i32> =
+            sqlx::query_scalar(sql).fetch_optional(keeper.replica.log.pool()).await.unwrap();
+        waits.map(drop)
+    })
+    .await;
     gate.add_permits(10_000);
-    assert_eq!(abandoning.await.unwrap().state, RebuildState::Serving);
+    assert_eq!(abandoning.await.unwrap().unwrap().state, RebuildState::Serving);
     eventually("nothing is left of it", SOON, || async {
         (schemas(&database).await == ["books@old"]).then_some(())
     })

@@ -96,7 +96,13 @@ async fn every_read_model_comes_out_of_a_rebuild_as_it_was_and_whole_when_it_was
     scene.tamper(Log::Payment, "UPDATE payments SET captured = 1").await;
     let broken = scene.broken().await;
     let checks: Vec<_> = broken.keys().map(String::as_str).collect();
-    let found = ["read-model-orders", "read-model-payments", "read-model-products", "read-model-variants"];
+    let found = [
+        "read-model-orders",
+        "read-model-payments",
+        "read-model-products",
+        "read-model-search",
+        "read-model-variants",
+    ];
     assert_eq!(checks, found);
     for (log, model, _) in models() {
         rebuild(&scene, log, model).await;

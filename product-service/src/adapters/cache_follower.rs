@@ -96,11 +96,8 @@ impl CacheFollower {
 
     /// Takes out what the events of the log changed. What it takes out beyond `up_to` costs a read at most.
     async fn products(&self, after: i64, up_to: i64) -> Result<(), FeedError> {
-        if up_to == after {
-            return Ok(());
-        }
-        let page = Feed::read(&self.log, after, MAX_BEHIND as usize).await?;
-        let products = page.messages.iter().filter(|event| event.stream_id.category() == Product::CATEGORY);
+        let events = read_up_to(&self.log, after, up_to).await?;
+        let products = events.iter().filter(|event| event.stream_id.category() == Product::CATEGORY);
         for product_id in products.filter_map(|event| ProductId::parse(event.stream_id.key()).ok()) {
             self.cache.changed(product_id);
         }
@@ -109,11 +106,8 @@ impl CacheFollower {
 
     /// Takes out the products whose stock changed.
     async fn stock(&self, after: i64, up_to: i64) -> Result<(), FeedError> {
-        if up_to == after {
-            return Ok(());
-        }
-        let page = self.inventory.read(after, MAX_BEHIND as usize).await?;
-        let changed = page.messages.iter().filter_map(|message| {
+        let messages = read_up_to(&*self.inventory, after, up_to).await?;
+        let changed = messages.iter().filter_map(|message| {
             // What is no inventory event is the projection's to complain about.
             match InventoryEvent::decode(message.data.as_slice()).ok()?.event? {
                 Event::StockAvailabilityChanged(changed) => Some(changed.sku),
@@ -134,4 +128,23 @@ impl CacheFollower {
         }
         Ok(())
     }
+}
+
+/// Everything after a position, up to another one at least. It takes more than one page where a feed gives what this
+/// process appended from memory, and what another did after that from the log.
+async fn read_up_to<F: Feed + ?Sized>(
+    feed: &F,
+    after: i64,
+    up_to: i64,
+) -> Result<Vec<F::Message>, FeedError> {
+    let (mut messages, mut reached) = (Vec::new(), after);
+    while reached < up_to {
+        let page = feed.read(reached, MAX_BEHIND as usize).await?;
+        if page.up_to == reached {
+            break;
+        }
+        messages.extend(page.messages);
+        reached = page.up_to;
+    }
+    Ok(messages)
 }

@@ -43,14 +43,13 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     shutdown.on_signals()?;
     let metrics = Metrics::install(&shutdown)?;
     let folder = DataFolder::open(&config.data)?;
-    // Before the database, so that a taken port is known at once.
-    let http = listen(config.http, "STORELINE_HTTP").await?;
+    let listeners = Listeners::bind(&config).await?;
     let url = config.database_url.as_ref().map(Secret::expose);
     let progress = |step: &str| tracing::info!("{step}");
     let database = Database::start(&folder, url, &EmbeddedOptions::default(), progress).await?;
     tracing::info!("database: {}", database.description());
 
-    let served = serve_on(&config, &folder, &database, http, metrics, &shutdown, begun).await;
+    let served = serve_on(&config, &folder, &database, listeners, metrics, &shutdown, begun).await;
     // The database goes last, also when something failed: what is running needs it to stop in order.
     if served.is_err() {
         shutdown.request("the start has failed");
@@ -65,11 +64,12 @@ async fn serve_on(
     config: &Config,
     folder: &DataFolder,
     database: &Database,
-    http: TcpListener,
+    listeners: Listeners,
     metrics: Metrics,
     shutdown: &Shutdown,
     begun: Instant,
 ) -> anyhow::Result<()> {
+    let Listeners { http, grpc: grpc_listeners, admin } = listeners;
     let readiness = Readiness::new();
     let secret = |name: &str| anyhow::Ok(Secret::new(folder.secret(name)?));
     let keys = Keys { order_tokens: secret(ORDER_TOKEN_KEY)?, personal_data: secret(PERSONAL_DATA_KEY)? };
@@ -88,14 +88,12 @@ async fn serve_on(
     let watch = database_watch::run(url, database.advice(), watched, shutdown.stop_working());
     shutdown.spawn_worker("database watch", watch);
     let (mut backends, mut grpc) = (Vec::new(), std::collections::BTreeMap::new());
-    for ((name, rpc_services), address) in running.into_iter().zip(config.grpc) {
+    for ((name, rpc_services), listener) in running.into_iter().zip(grpc_listeners) {
         let server = GrpcServer::new(rpc_services.services, tokens.clone(), config.server.clone(), shutdown)?;
         for rpc_service in rpc_services.rest {
             backends.push(((*rpc_service).to_owned(), Backend::new(server.service())));
         }
-        let bound = server.bind(address).await.with_context(|| {
-            format!("gRPC of {name}: set STORELINE_GRPC_{} to another address", name.to_uppercase())
-        })?;
+        let bound = server.on(listener)?;
         grpc.insert(name.to_owned(), bound.local_addr());
         shutdown.spawn_server(
             format!("gRPC of {name}"),
@@ -108,9 +106,7 @@ async fn serve_on(
     let options =
         api_gateway::Options { cors_origins: config.cors_origins.clone(), ..api_gateway::Options::default() };
     let rest = Gateway::build(options, contracts::FILE_DESCRIPTOR_SET, backends, lifecycle)?;
-    let admin = AdminServer::bind(config.admin, metrics, &readiness)
-        .await
-        .with_context(|| format!("metrics on {}: set STORELINE_ADMIN to another address", config.admin))?;
+    let admin = AdminServer::on(admin, metrics, &readiness);
     let addresses = Addresses { http: http.local_addr()?, admin: admin.local_addr()?, grpc };
     shutdown.spawn_worker("metrics", admin.serve(shutdown.stop_working()));
     let stop = shutdown.stop_accepting();
@@ -126,6 +122,27 @@ async fn serve_on(
     greet(&addresses, folder, begun);
     shutdown.run(&readiness, config.drain_limit).await?;
     Ok(())
+}
+
+/// Every port of the shop.
+struct Listeners {
+    http: TcpListener,
+    /// In the order of [`SERVICES`].
+    grpc: Vec<TcpListener>,
+    admin: TcpListener,
+}
+
+impl Listeners {
+    /// To be called before the database: a taken port is known at once, and none of the many connections to the database
+    /// can be given one of these ports as its own.
+    async fn bind(config: &Config) -> anyhow::Result<Self> {
+        let http = listen(config.http, "STORELINE_HTTP").await?;
+        let mut grpc = Vec::with_capacity(SERVICES.len());
+        for (name, address) in SERVICES.iter().zip(config.grpc) {
+            grpc.push(listen(address, &format!("STORELINE_GRPC_{}", name.to_uppercase())).await?);
+        }
+        Ok(Self { http, grpc, admin: listen(config.admin, "STORELINE_ADMIN").await? })
+    }
 }
 
 async fn listen(address: SocketAddr, variable: &str) -> anyhow::Result<TcpListener> {

@@ -184,7 +184,15 @@ impl GrpcServer {
     pub async fn bind(self, address: SocketAddr) -> Result<BoundServer, GrpcError> {
         let failed = |source| GrpcError::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
-        let local = listener.local_addr().map_err(failed)?;
+        self.on(listener).map_err(failed)
+    }
+
+    /// Takes a listener that was bound before: whoever opens connections meanwhile cannot sit on its port.
+    ///
+    /// # Errors
+    /// When the system does not tell where it listens.
+    pub fn on(self, listener: TcpListener) -> std::io::Result<BoundServer> {
+        let local = listener.local_addr()?;
         Ok(BoundServer { server: self, listener, local })
     }
 }

@@ -121,12 +121,16 @@ impl AdminServer {
     /// # Errors
     /// When the address cannot be listened on.
     pub async fn bind(address: SocketAddr, metrics: Metrics, readiness: &Readiness) -> std::io::Result<Self> {
-        let listener = TcpListener::bind(address).await?;
+        Ok(Self::on(TcpListener::bind(address).await?, metrics, readiness))
+    }
+
+    /// Takes a listener that was bound before.
+    pub fn on(listener: TcpListener, metrics: Metrics, readiness: &Readiness) -> Self {
         let render = move || {
             const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
             std::future::ready(([(http::header::CONTENT_TYPE, TEXT_FORMAT)], metrics.render()))
         };
-        Ok(Self { listener, router: readiness.routes().route("/metrics", get(render)) })
+        Self { listener, router: readiness.routes().route("/metrics", get(render)) }
     }
 
     /// # Errors

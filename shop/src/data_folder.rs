@@ -21,7 +21,8 @@ const PRIVATE_FOLDER: u32 = 0o700;
 const TRAVERSABLE_FOLDER: u32 = 0o711;
 const PRIVATE_FILE: u32 = 0o600;
 
-/// An opened data folder. The lock, if held, is released on drop.
+/// An opened data folder. The lock, if held, is released on drop, also while a child process that is about to become
+/// another program has a copy of its file.
 #[derive(Debug)]
 pub struct DataFolder {
     path: PathBuf,
@@ -46,6 +47,15 @@ pub enum DataFolderError {
     SecretUnusable { path: PathBuf, reason: &'static str },
     #[error("cannot {action} {path}: {source}. {advice}")]
     Io { action: &'static str, path: PathBuf, source: io::Error, advice: &'static str },
+}
+
+impl Drop for DataFolder {
+    fn drop(&mut self) {
+        // Closing alone would leave it to the last copy. Nothing can be done about a failure, and closing follows.
+        if let Some(lock) = &self.lock {
+            let _ = lock.unlock();
+        }
+    }
 }
 
 impl DataFolder {
@@ -257,6 +267,16 @@ mod tests {
         assert!(message.contains("Stop that process"), "{message}");
         drop(first);
         DataFolder::open(&path).unwrap();
+    }
+
+    #[test]
+    fn the_folder_is_free_once_it_is_dropped_also_while_a_child_has_a_copy_of_its_file() {
+        let scratch = ScratchFolder::new();
+        let folder = DataFolder::open(scratch.path()).unwrap();
+        let copy = folder.lock.as_ref().unwrap().try_clone().unwrap();
+        drop(folder);
+        DataFolder::open(scratch.path()).unwrap();
+        drop(copy);
     }
 
     #[test]

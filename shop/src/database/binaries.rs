@@ -180,18 +180,23 @@ fn number_in(name: &OsStr) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
     use crate::scratch::ScratchFolder;
+
+    /// Written by a process of its own: a child that another test starts at this moment has a copy of every file that
+    /// this one has open, and a program that somebody has open for writing cannot be run.
+    fn fake_program(path: &Path, version: &str) {
+        let script = format!("#!/bin/sh\necho 'postgres (PostgreSQL) {version} (Test)'\n");
+        let write = r#"printf '%s' "$2" > "$1" && chmod 755 "$1""#;
+        let written = Command::new("sh").args(["-c", write, "write"]).arg(path).arg(script).status().unwrap();
+        assert!(written.success());
+    }
 
     fn fake_programs(parent: &Path, version: &str, names: &[&str]) -> PathBuf {
         let folder = parent.join(version);
         fs::create_dir_all(&folder).unwrap();
         for name in names {
-            let script = format!("#!/bin/sh\necho 'postgres (PostgreSQL) {version} (Test)'\n");
-            fs::write(folder.join(name), script).unwrap();
-            fs::set_permissions(folder.join(name), fs::Permissions::from_mode(0o755)).unwrap();
+            fake_program(&folder.join(name), version);
         }
         folder
     }

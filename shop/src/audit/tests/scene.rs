@@ -97,7 +97,7 @@ impl Scene {
             log_poll_interval: poll,
             ..payment_service::Options::new(url(Log::Payment), provider)
         };
-        payment.calls.timeout = Duration::from_millis(200);
+        payment.calls.timeout = Duration::from_secs(2);
         let saga = saga_orchestrator::Options {
             log_poll_interval: poll,
             ..saga_orchestrator::Options::new(url(Log::Saga))

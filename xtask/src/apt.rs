@@ -8,6 +8,8 @@ use anyhow::{Context, Result, bail};
 
 use crate::tools::find_on_path;
 
+/// A fresh machine may be installing its updates, and a mirror may be gone for a moment.
+const PATIENCE: [&str; 4] = ["-o", "DPkg::Lock::Timeout=600", "-o", "Acquire::Retries=5"];
 /// Whether the package lists are fresh; once per run is enough.
 static UPDATED: OnceLock<()> = OnceLock::new();
 
@@ -28,6 +30,7 @@ pub fn install(packages: &[&str], elsewhere: &str) -> Result<()> {
 
 fn apt(arguments: &[&str]) -> Result<()> {
     let output = Command::new("apt-get")
+        .args(PATIENCE)
         .args(arguments)
         .env("DEBIAN_FRONTEND", "noninteractive")
         .output()

@@ -13,7 +13,7 @@ mod tools;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 const HELP: &str = "\
 cargo xtask COMMAND
@@ -79,6 +79,13 @@ fn help(command: Option<&str>) -> Result<bool> {
 fn workspace_root() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     here.parent().unwrap_or(here).to_owned()
+}
+
+/// Where cargo builds, which need not be in the workspace: this program lies in it under its profile's name.
+fn target_folder() -> Result<PathBuf> {
+    let program = std::env::current_exe().context("cannot tell where this program is")?;
+    let folder = program.parent().and_then(Path::parent);
+    Ok(folder.context("this program lies in no folder of cargo's")?.to_owned())
 }
 
 /// The cargo that runs us, so that nested calls use the same toolchain.

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::servers::Servers;
 use crate::tools::Tools;
-use crate::{cargo, tidy, workspace_root};
+use crate::{cargo, target_folder, tidy, workspace_root};
 
 pub const HELP: &str = "\
 cargo xtask test [OPTIONS] [FILTER]
@@ -25,6 +25,9 @@ steps: servers fmt tidy clippy doc build test download
 
 /// From a clean clone, on two cores.
 const BUDGET: Duration = Duration::from_secs(45 * 60);
+
+/// Tests of one program that run at the same time. Some run a whole shop each, and PostgreSQL has so many connections.
+const TESTS_AT_ONCE: usize = 4;
 
 const STEPS: [Step; 8] = [
     Step { name: "servers", quick: true, run: ask_servers },
@@ -150,8 +153,13 @@ impl Run<'_> {
             .env("PATH", self.tools.path()?)
             .env("STORELINE_TEST_GRPCURL", &self.tools.grpcurl)
             .env("STORELINE_TEST_CURL", &self.tools.curl)
-            .env("STORELINE_SHOP_BIN", workspace_root().join("target/debug/shop"))
+            .env("STORELINE_SHOP_BIN", target_folder()?.join("debug/shop"))
             .env("RUSTDOCFLAGS", "-D warnings");
+        // Whoever runs the tests may want fewer, or more.
+        if std::env::var_os("RUST_TEST_THREADS").is_none() {
+            let cores = std::thread::available_parallelism().map_or(1, usize::from);
+            command.env("RUST_TEST_THREADS", cores.min(TESTS_AT_ONCE).to_string());
+        }
         if self.options.long {
             command.env("STORELINE_TEST_LONG", "1");
         }

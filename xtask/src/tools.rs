@@ -14,6 +14,9 @@ const GRPCURL: &str = "github.com/fullstorydev/grpcurl/cmd/grpcurl";
 /// The second builds with the Go of older distributions, which cannot fetch a newer toolchain.
 const GRPCURL_VERSIONS: [&str; 2] = ["v1.9.3", "v1.8.9"];
 
+/// How often each version is tried: the module proxy may be gone for a moment.
+const INSTALL_ATTEMPTS: usize = 3;
+
 /// Where each tool is.
 pub struct Tools {
     pub curl: PathBuf,
@@ -55,7 +58,7 @@ fn grpcurl() -> Result<PathBuf> {
     let go = go()?;
     println!("  installing grpcurl into {} (once, takes minutes)", cached.display());
     let mut refusals = String::new();
-    for version in GRPCURL_VERSIONS {
+    for version in std::iter::repeat_n(GRPCURL_VERSIONS, INSTALL_ATTEMPTS).flatten() {
         let output = Command::new(&go)
             .args(["install", &format!("{GRPCURL}@{version}")])
             .env("GOBIN", cache_folder()?)

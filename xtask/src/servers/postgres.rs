@@ -21,7 +21,7 @@ use crate::tools::first_line;
 const OLDEST_MAJOR: u32 = 14;
 /// The server's own programs and those that tests and benchmarks call.
 const PROGRAMS: [&str; 5] = ["postgres", "initdb", "psql", "pg_dump", "pgbench"];
-const START_DEADLINE: Duration = Duration::from_secs(60);
+const START_DEADLINE: Duration = Duration::from_secs(300);
 /// Tests run in parallel, each with pools of its own.
 const SETTINGS: [&str; 9] = [
     "listen_addresses=127.0.0.1",

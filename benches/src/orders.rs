@@ -21,7 +21,7 @@ use crate::shop::{Data, SKUS, Shop, sku};
 /// Numbers of clients in the closed loops.
 const CLIENTS: [usize; 2] = [32, 64];
 /// How long one order may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Confirmed orders a second with many clients, one client's time to its confirmation, and that of orders that come at
 /// half the maximal rate.

@@ -21,7 +21,7 @@ use crate::http::Connections;
 use crate::run::Scratch;
 
 /// How long the shop may take to its first answer: it may have to initialise a database.
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_secs(300);
 /// How long it may take to stop.
 const STOP: Duration = Duration::from_secs(60);
 /// Pause between two looks at whether it serves.

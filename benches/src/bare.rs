@@ -13,11 +13,12 @@ use axum::serve::ListenerExt;
 use bytes::Bytes;
 use contracts::shop::product::v1::product_service_server::{ProductService, ProductServiceServer};
 use contracts::shop::product::v1::*;
+use futures::stream::Empty;
 use prost::Message;
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tonic::transport::server::TcpIncoming;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 /// The argument by which this program becomes the bare servers.
 pub const COMMAND: &str = "serve-bare";
@@ -105,6 +106,17 @@ impl ProductService for Bare {
         none()
     }
     async fn import_product(&self, _: Request<ImportProductRequest>) -> Answer<ImportProductResponse> {
+        none()
+    }
+    type ImportProductsStream = Empty<Result<ImportProductsResponse, Status>>;
+    async fn import_products(
+        &self,
+        _: Request<Streaming<ImportProductRequest>>,
+    ) -> Answer<Self::ImportProductsStream> {
+        none()
+    }
+    type ExportProductsStream = Empty<Result<ExportProductsResponse, Status>>;
+    async fn export_products(&self, _: Request<ExportProductsRequest>) -> Answer<Self::ExportProductsStream> {
         none()
     }
     async fn get_price_history(&self, _: Request<GetPriceHistoryRequest>) -> Answer<GetPriceHistoryResponse> {

@@ -15,6 +15,7 @@ mod growth;
 mod grpc;
 mod handled;
 mod http;
+mod import;
 mod limits;
 mod load;
 mod options;
@@ -48,7 +49,7 @@ use run::{Run, Setup, Workload};
 const REPORT: &str = "BENCHMARKS.md";
 
 /// All there are, in the order in which they run.
-const WORKLOADS: [Workload; 10] = [
+const WORKLOADS: [Workload; 11] = [
     Workload {
         name: "w1",
         about: "append one event to a new stream, 32 and 256 clients",
@@ -80,6 +81,11 @@ const WORKLOADS: [Workload; 10] = [
         name: "rebuild",
         about: "products created over REST, alone and while their read model is made anew",
         run: |run| rebuild::rebuild(run).boxed_local(),
+    },
+    Workload {
+        name: "import",
+        about: "files of 100,000 rows imported, imported again, tried and exported, and the memory of it",
+        run: |run| import::import(run).boxed_local(),
     },
     Workload {
         name: "growth",

@@ -77,6 +77,18 @@ pub struct Shop {
     pub start: Duration,
 }
 
+/// The most memory that a running process ever had, in MiB.
+pub fn peak_mib(process: u32) -> anyhow::Result<f64> {
+    mib(process, "VmHWM:")
+}
+
+fn mib(process: u32, which: &str) -> anyhow::Result<f64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
+    let line = status.lines().find(|line| line.starts_with(which)).context("no such line")?;
+    let kib: f64 = line.split_whitespace().nth(1).context("no number")?.parse()?;
+    Ok(kib / 1024.0)
+}
+
 /// Where it listens.
 #[derive(Debug, Deserialize)]
 pub struct Addresses {
@@ -166,11 +178,12 @@ impl Shop {
 
     /// Memory of the shop's own process, without its PostgreSQL, in MiB.
     pub fn resident_mib(&self) -> anyhow::Result<f64> {
-        let process = self.process.id().context("the shop has ended")?;
-        let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).context("no VmRSS")?;
-        let kib: f64 = line.split_whitespace().nth(1).context("no number")?.parse()?;
-        Ok(kib / 1024.0)
+        mib(self.process.id().context("the shop has ended")?, "VmRSS:")
+    }
+
+    /// The most that it ever was.
+    pub fn peak_mib(&self) -> anyhow::Result<f64> {
+        peak_mib(self.process.id().context("the shop has ended")?)
     }
 
     /// Connects to one service's database as its superuser.

@@ -3,6 +3,7 @@
 
 mod cache;
 mod catalogue;
+mod export;
 mod import;
 mod list;
 mod queries;
@@ -11,6 +12,7 @@ mod views;
 
 pub use cache::{CACHE_TTL, CONFIRMED_FOR, ProductCache};
 pub use catalogue::{Catalogue, Change, Creation};
+pub use export::{Export, ExportError, Exports};
 pub use import::{ImportError, Imports};
 pub use list::{CATEGORY_SEPARATOR, ListFilter, PriceRange, status_name};
 pub use queries::Queries;

@@ -7,6 +7,8 @@
 //!
 //! Drafts are for operators and services: to anybody else they are not there.
 
+mod export;
+mod import;
 mod replies;
 mod requests;
 mod search;
@@ -15,21 +17,24 @@ mod status;
 use contracts::shop::product::v1 as wire;
 use contracts::shop::product::v1::product_service_server::ProductService;
 use eventsourcing::Committed;
+use futures::stream::BoxStream;
 use service_runtime::page::{self, Filter};
 use service_runtime::status::{of_execute_error, of_read_error};
 use service_runtime::{Caller, RequestContext, etag, replay};
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
-use crate::application::{Catalogue, Change, Imports, PricePointKey, ProductView, Queries};
+use crate::application::{Catalogue, Change, Exports, Imports, PricePointKey, ProductView, Queries};
 use crate::domain::ProductId;
 use crate::domain::operations::Changed;
 use crate::domain::product::{NewPrice, ProductCommand, ProductStatus};
+use import::ImportHandler;
 use status::of_product_error;
 
 /// The handlers of `shop.product.v1.ProductService`.
 pub struct ProductGrpc {
     catalogue: Catalogue,
-    imports: Imports,
+    imports: ImportHandler,
+    exports: Exports,
     queries: Queries,
 }
 
@@ -185,20 +190,30 @@ impl ProductService for ProductGrpc {
         request: Request<wire::ImportProductRequest>,
     ) -> Result<Response<wire::ImportProductResponse>, Status> {
         let context = RequestContext::of(&request);
-        let mut body = request.into_inner();
-        let request_id = std::mem::take(&mut body.request_id);
-        let command = context.command_context(&request_id, &body)?;
-        let dry_run = body.dry_run;
-        let requests::Import { handle, details, assortment, status } = requests::import(body)?;
-        if dry_run {
-            let report = self.imports.preview(handle, details, assortment, status).await;
-            let report = report.map_err(status::of_import_error)?;
-            return Ok(Response::new(replies::import(&report, String::new())));
-        }
-        let done = self.imports.import(handle, details, assortment, status, command).await;
-        let done = done.map_err(status::of_import_error)?;
-        let reply = replies::import(&done.reply, done.position.to_string());
-        Ok(replay::response(reply, done.replayed))
+        let (reply, replayed) = self.imports.one(&context, request.into_inner()).await?;
+        Ok(replay::response(reply, replayed))
+    }
+
+    type ImportProductsStream = BoxStream<'static, Result<wire::ImportProductsResponse, Status>>;
+
+    async fn import_products(
+        &self,
+        request: Request<Streaming<wire::ImportProductRequest>>,
+    ) -> Result<Response<Self::ImportProductsStream>, Status> {
+        let context = RequestContext::of(&request);
+        Ok(Response::new(self.imports.all(&context, request.into_inner())))
+    }
+
+    type ExportProductsStream = BoxStream<'static, Result<wire::ExportProductsResponse, Status>>;
+
+    async fn export_products(
+        &self,
+        request: Request<wire::ExportProductsRequest>,
+    ) -> Result<Response<Self::ExportProductsStream>, Status> {
+        let context = RequestContext::of(&request);
+        let min_position = request.into_inner().min_position;
+        context.wait_for_position(&min_position, &[self.queries.read_model()]).await?;
+        Ok(Response::new(export::pages(&self.exports).await?))
     }
 
     async fn get_price_history(
@@ -232,8 +247,8 @@ impl ProductService for ProductGrpc {
 }
 
 impl ProductGrpc {
-    pub fn new(catalogue: Catalogue, imports: Imports, queries: Queries) -> Self {
-        Self { catalogue, imports, queries }
+    pub fn new(catalogue: Catalogue, imports: Imports, exports: Exports, queries: Queries) -> Self {
+        Self { catalogue, imports: ImportHandler::new(imports), exports, queries }
     }
 
     async fn change(

@@ -1,4 +1,4 @@
-//! Reads product files in Shopify's CSV format, of both generations of its column names, one product at a time. It is
+//! Reads and writes product files in Shopify's CSV format, of both generations of its column names, one product at a time. It is
 //! pure: bytes in, products and errors out, and requests made of products. It stores nothing, asks no service, and does
 //! not make HTML safe to show.
 //!
@@ -6,7 +6,10 @@
 //! anything wrong in any of its rows is refused as a whole, with every reason, and the others go on. Memory is that of
 //! one product plus 24 bytes for each handle and SKU (they must be unique in the file).
 //!
-//! Two columns are ours: `Supplier`, which counts even when it is empty (files without it: a product metafield with
+//! What is written is read back as it was, see [`ProductWriter`]: a cell that begins with `json:` and goes on as a JSON
+//! text, or as a list of them where a list is read, is taken exactly.
+//!
+//! Three columns are ours: `Attributes (JSON)`, an object of texts, which counts when it is not empty; `Supplier`, which counts even when it is empty (files without it: a product metafield with
 //! the key `supplier`, else the vendor), and `Currency` (else what the caller says, since Shopify's files name none).
 
 mod columns;
@@ -20,7 +23,9 @@ mod request;
 mod row;
 mod sku;
 mod text;
+mod write;
 
+use std::collections::BTreeMap;
 use std::io::Read;
 
 use csv::ByteRecord;
@@ -37,6 +42,7 @@ pub use crate::domain::currency::{Currency, DEFAULT_CURRENCY, UnknownCurrency};
 pub use columns::{IgnoredBecause, IgnoredColumn};
 pub use issue::{FileError, ImportError, RefusedProduct, RowIssue, Rule};
 pub use request::to_request;
+pub use write::{ProductWriter, WriteError};
 
 /// What the file does not say.
 #[derive(Debug, Clone, Copy)]
@@ -67,6 +73,8 @@ pub struct ImportedProduct {
     pub category_path: Vec<String>,
     /// Without repetitions, in the order of the file.
     pub tags: Vec<String>,
+    /// Empty when the file has none, or no such column.
+    pub attributes: BTreeMap<String, String>,
     pub status: ProductStatus,
     /// The names of the options, at most three; none for a product with a single, plain variant.
     pub options: Vec<String>,

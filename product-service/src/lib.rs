@@ -26,7 +26,7 @@ use tokio_util::task::TaskTracker;
 use adapters::integration_events::{SOURCE, publish};
 use adapters::projections::{self, Availability, ReadModel, complete_search};
 use adapters::{CacheFollower, LOOK_INTERVAL};
-use application::{Catalogue, Imports, ProductCache, Queries};
+use application::{Catalogue, Exports, Imports, ProductCache, Queries};
 use grpc::ProductGrpc;
 
 /// Name of this service's log.
@@ -137,7 +137,8 @@ impl ProductService {
 
         let queries = Queries::new(log.pool().clone(), cache, read_model, availability);
         let imports = Imports::new(processor.clone(), queries.clone());
-        let grpc = ProductGrpc::new(Catalogue::new(processor), imports, queries);
+        let exports = Exports::new(log.clone(), queries.clone());
+        let grpc = ProductGrpc::new(Catalogue::new(processor), imports, exports, queries);
         let services = Services::new().with(ProductServiceServer::new(grpc));
         Ok(Running { services, subscriptions, rebuilds })
     }

@@ -95,6 +95,7 @@ fn product() -> impl Strategy<Value = ImportedProduct> {
                     }
                 });
             let mut product = ImportedProduct {
+                attributes: std::collections::BTreeMap::new(),
                 handle: String::new(),
                 title,
                 body_html,

@@ -6,6 +6,7 @@
 mod audit;
 mod demo;
 mod events;
+mod export;
 mod forget;
 mod import;
 mod parked;
@@ -37,11 +38,19 @@ enum Command {
     /// Import the sample catalogue, place orders of every outcome over REST, follow them and print each
     /// timeline.
     Demo(demo::Arguments),
-    /// Import a product CSV in Shopify's format. Safe to repeat.
+    /// Import a product CSV in Shopify's format. Safe to repeat, and to interrupt.
     ///
+    /// An import of a file that was interrupted, also by a crash of the shop or of this command, goes on at the row
+    /// where it stopped when the same file is imported again.
     /// A product that is refused, because of its rows or by a rule of the shop, is reported and the others go on.
     /// Exit code 1 if any was, 2 if the import ended early.
     Import(import::Arguments),
+    /// Write the catalogue, as it is at one moment, to a CSV file that `import` reads.
+    ///
+    /// Importing the file into an empty shop and exporting again gives the same file. Stock is not in it: that is
+    /// inventory's. Cells are written as they are, so a spreadsheet takes a text that begins with =, +, - or @ for a
+    /// formula: open the file there with all columns as text, and never a file of texts that strangers wrote.
+    Export(export::Arguments),
     /// Print the events of a stream, or of a whole log, or follow them.
     Events(events::Arguments),
     /// Look at a saga, list those that are stuck, and help them.
@@ -69,6 +78,7 @@ impl Cli {
             Command::Config => describe_config(),
             Command::Demo(arguments) => demo::run(arguments, &Location::from_env()?).await,
             Command::Import(arguments) => import::run(arguments, &Location::from_env()?).await,
+            Command::Export(arguments) => export::run(arguments, &Location::from_env()?).await,
             Command::Events(arguments) => events::run(arguments, &Location::from_env()?).await,
             Command::Saga(arguments) => saga::run(arguments, &Location::from_env()?).await,
             Command::Parked(arguments) => parked::run(arguments, &Location::from_env()?).await,

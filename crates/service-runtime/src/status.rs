@@ -175,6 +175,12 @@ pub(crate) fn unreadable(code: Code) -> Option<Status> {
     }
 }
 
+/// The status of a message of a client's stream that did not come: the gRPC library's words in ours where the message
+/// is at fault, and as they are where the stream is.
+pub fn of_unread(status: Status) -> Status {
+    if status.details().is_empty() { unreadable(status.code()).unwrap_or(status) } else { status }
+}
+
 /// UNIMPLEMENTED: there is no such RPC.
 pub fn unknown_method() -> Status {
     plain(Code::Unimplemented, reason::UNKNOWN_METHOD, "there is no such method")

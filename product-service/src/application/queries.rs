@@ -6,7 +6,7 @@ use std::sync::Arc;
 use eventsourcing::SubscriptionHandle;
 use sqlx::postgres::PgRow;
 use sqlx::types::Json;
-use sqlx::{PgPool, Row};
+use sqlx::{PgExecutor, PgPool, Row};
 use uuid::Uuid;
 
 use super::cache::ProductCache;
@@ -151,8 +151,7 @@ impl Queries {
         if ids.is_empty() {
             return Ok(Vec::new());
         }
-        let rows = sqlx::query(SELECT_PRODUCTS).bind(ids).fetch_all(&self.pool).await?;
-        rows.iter().map(product_view).collect()
+        products_by_id(&self.pool, ids).await
     }
 }
 
@@ -166,6 +165,15 @@ pub(super) fn fitting(sizes: impl Iterator<Item = i32>, size: usize) -> usize {
         first || bytes <= MAX_PAGE_BYTES
     };
     sizes.take(size).take_while(fits).count()
+}
+
+/// Products as the tables have them, the newest first.
+pub(super) async fn products_by_id(
+    from: impl PgExecutor<'_>,
+    ids: &[Uuid],
+) -> Result<Vec<ProductView>, sqlx::Error> {
+    let rows = sqlx::query(SELECT_PRODUCTS).bind(ids).fetch_all(from).await?;
+    rows.iter().map(product_view).collect()
 }
 
 fn product_view(row: &PgRow) -> Result<ProductView, sqlx::Error> {

@@ -53,7 +53,7 @@ pub(super) fn price_change(point: &PricePoint) -> wire::PriceChange {
     }
 }
 
-/// `position` is empty in a dry run.
+/// `position` is empty when nothing was written on purpose.
 pub(super) fn import(report: &ImportReport, position: String) -> wire::ImportProductResponse {
     let outcome = match report.outcome {
         ImportOutcome::Created => wire::ImportOutcome::Created,

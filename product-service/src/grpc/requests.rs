@@ -261,8 +261,7 @@ pub(super) fn import(request: wire::ImportProductRequest) -> Result<Import, Stat
     let mut checked = Checked::default();
     let handle = checked.field("handle", Handle::parse(&request.handle));
     let status = checked.status(request.status, &IMPORTED_STATUS);
-    // Attributes are not in files: they stay as they are.
-    let details = checked.changes(vec![
+    let mut details = vec![
         DetailChange::Name(request.name),
         DetailChange::Description(request.description),
         DetailChange::Brand(request.brand),
@@ -270,7 +269,12 @@ pub(super) fn import(request: wire::ImportProductRequest) -> Result<Import, Stat
         DetailChange::Supplier(request.supplier),
         DetailChange::Tags(request.tags),
         DetailChange::Images(images(request.images)),
-    ]);
+    ];
+    // Most files have none, and take none away.
+    if !request.attributes.is_empty() {
+        details.push(DetailChange::Attributes(request.attributes));
+    }
+    let details = checked.changes(details);
     let assortment = checked.assortment(request.variants);
     let import = || Some(Import { handle: handle?, details, assortment: assortment?, status: status? });
     checked.finish(import())

@@ -1,11 +1,12 @@
 //! The one place where this service's errors become statuses.
 
 use service_runtime::status::{
-    RETRY_AFTER, failed_precondition, internal, not_found, of_execute_error, of_read_error, unavailable,
+    RETRY_AFTER, deadline_exceeded, failed_precondition, internal, not_found, of_execute_error,
+    of_read_error, resource_exhausted, unavailable,
 };
 use tonic::Status;
 
-use crate::application::ImportError;
+use crate::application::{ExportError, ImportError};
 use crate::domain::ProductId;
 use crate::domain::product::ProductError;
 
@@ -61,6 +62,15 @@ pub(super) fn not_shown() -> Status {
         "the change is stored and cannot be shown yet; an operator has to look at the parked messages",
         RETRY_AFTER,
     )
+}
+
+pub(super) fn of_export_error(error: ExportError) -> Status {
+    match error {
+        ExportError::TooMany => resource_exhausted("TOO_MANY_EXPORTS", error.to_string(), Some(RETRY_AFTER)),
+        ExportError::Behind(_) => unavailable("READ_MODEL_BEHIND", error.to_string(), RETRY_AFTER),
+        ExportError::TooLong => deadline_exceeded(),
+        ExportError::Read(error) => of_read_error(error),
+    }
 }
 
 pub(super) fn of_import_error(error: ImportError) -> Status {

@@ -37,9 +37,10 @@ pub(super) enum Field {
     VariantImage,
     Currency,
     Supplier,
+    Attributes,
 }
 
-const FIELDS: usize = Field::Supplier as usize + 1;
+const FIELDS: usize = Field::Attributes as usize + 1;
 pub(super) const OPTION_NAMES: [Field; 3] = [Field::OptionName1, Field::OptionName2, Field::OptionName3];
 pub(super) const OPTION_VALUES: [Field; 3] = [Field::OptionValue1, Field::OptionValue2, Field::OptionValue3];
 
@@ -71,9 +72,10 @@ const COLUMNS: &[Column] = &[
     (Some(Field::ImagePosition), &["Image Position"]),
     (Some(Field::ImageAlt), &["Image Alt Text"]),
     (Some(Field::VariantImage), &["Variant Image", "Variant image URL"]),
-    // Ours; Shopify's format has neither. A supplier may also come as a product metafield with the key `supplier`.
+    // Ours; Shopify's format has none of them. A supplier may also come as a product metafield with the key `supplier`.
     (Some(Field::Currency), &["Currency"]),
     (Some(Field::Supplier), &["Supplier"]),
+    (Some(Field::Attributes), &["Attributes (JSON)"]),
     // Shopify's, of no use here.
     (None, &["Variant Compare At Price", "Compare-at price"]),
     (None, &["Cost per item"]),
@@ -210,6 +212,11 @@ impl Columns {
     pub fn cell<'r>(&self, field: Field, record: &'r ByteRecord) -> Option<&'r [u8]> {
         record.get(self.places[field as usize]?)
     }
+}
+
+/// The name under which a field is written.
+pub(super) fn written_name(field: Field) -> &'static str {
+    names_of(field)[0]
 }
 
 fn names_of(field: Field) -> &'static [&'static str] {

@@ -1,11 +1,13 @@
 //! A product while its rows are read. Each row is taken apart as it comes and then forgotten; what is kept is what
 //! the product will hold, within the limits, and what is wrong.
 
+use std::collections::BTreeMap;
+
 use super::columns::{Field, OPTION_NAMES, OPTION_VALUES};
 use super::issue::{Issues, Rule, quoted};
 use super::limits::{
-    MAX_ALT_CHARS, MAX_BARCODE_CHARS, MAX_IMAGES, MAX_LIST_CHARS, MAX_NAME_CHARS, MAX_SKU_CHARS,
-    MAX_URL_CHARS, MAX_VARIANTS, MAX_WORD_CHARS,
+    MAX_ALT_CHARS, MAX_BARCODE_CHARS, MAX_IMAGES, MAX_NAME_CHARS, MAX_SKU_CHARS, MAX_URL_CHARS, MAX_VARIANTS,
+    MAX_WORD_CHARS,
 };
 use super::numbers::{self, Quantity};
 use super::row::Row;
@@ -25,13 +27,17 @@ pub(super) struct ProductDraft {
     pub body_html: Option<String>,
     pub brand: Option<String>,
     pub supplier: Option<String>,
-    pub category: Option<String>,
-    pub product_type: Option<String>,
-    pub tags: Option<String>,
+    pub category: Option<Vec<String>>,
+    pub product_type: Option<Vec<String>>,
+    /// Without repetitions.
+    pub tags: Option<Vec<String>>,
+    pub attributes: Option<BTreeMap<String, String>>,
     pub status: Option<ProductStatus>,
     pub published: Option<bool>,
     pub currency: Option<Currency>,
     pub option_names: [Option<String>; 3],
+    /// An option value was written exactly, so it is one whatever it says.
+    pub has_exact_option: bool,
     pub variants: Vec<VariantDraft>,
     /// With the position that each has, or would have after the one before it.
     pub images: Vec<(u32, ImportedImage)>,
@@ -77,14 +83,21 @@ impl ProductDraft {
             (Field::Title, MAX_NAME_CHARS, &mut self.title),
             (Field::Vendor, MAX_NAME_CHARS, &mut self.brand),
             (Field::Supplier, MAX_NAME_CHARS, &mut self.supplier),
-            (Field::Category, MAX_LIST_CHARS, &mut self.category),
-            (Field::Type, MAX_LIST_CHARS, &mut self.product_type),
-            (Field::Tags, MAX_LIST_CHARS, &mut self.tags),
         ];
         for (field, limit, slot) in texts {
             let value = row.text(field, limit, errors);
             keep_first(slot, value, row, field, &mut self.warnings);
         }
+        let lists = [(Field::Category, '>', &mut self.category), (Field::Type, '>', &mut self.product_type)];
+        for (field, separator, slot) in lists {
+            let value = row.list(field, separator, errors);
+            keep_first(slot, value, row, field, &mut self.warnings);
+        }
+        let tags = row.list(Field::Tags, ',', errors);
+        let tags = if row.is_exact_list(Field::Tags) { tags } else { tags.map(text::without_repeats) };
+        keep_first(&mut self.tags, tags, row, Field::Tags, &mut self.warnings);
+        let attributes = row.object(Field::Attributes, errors);
+        keep_first(&mut self.attributes, attributes, row, Field::Attributes, &mut self.warnings);
         let body = row.body(errors);
         keep_first(&mut self.body_html, body, row, Field::Body, &mut self.warnings);
         let status = word(row, Field::Status, Rule::StatusUnknown, errors, status_of);
@@ -113,7 +126,10 @@ impl ProductDraft {
         let alt = row.text(Field::ImageAlt, MAX_ALT_CHARS, &mut self.errors).unwrap_or_default();
         let Some(url) = url(row, Field::ImageUrl, &mut self.errors) else { return };
         // Tools that flatten a product repeat its image on every row.
-        if self.images.iter().any(|(_, image)| image.url == url) {
+        let is_repeated = |(at, image): &(u32, ImportedImage)| {
+            image.url == url && position.is_none_or(|position| position == *at)
+        };
+        if self.images.iter().any(is_repeated) {
             return;
         }
         if self.images.len() == MAX_IMAGES {
@@ -147,8 +163,11 @@ impl ProductDraft {
         let barcode = self.barcode(row);
         let errors = &mut self.errors;
         let sku = row.text(Field::Sku, MAX_SKU_CHARS, errors);
-        let sku = sku.map(|sku| text::without_text_mark(&sku).to_owned()).filter(|sku| !sku.is_empty());
+        let is_exact = row.is_exact(Field::Sku);
+        let sku = sku.map(|sku| if is_exact { sku } else { text::without_text_mark(&sku).to_owned() });
+        let sku = sku.filter(|sku| !sku.is_empty());
         let values = OPTION_VALUES.map(|field| row.text(field, MAX_NAME_CHARS, errors));
+        self.has_exact_option |= OPTION_VALUES.iter().any(|field| row.is_exact(*field));
         let image = url(row, Field::VariantImage, errors);
         self.variants.push(VariantDraft {
             line: row.line,
@@ -211,6 +230,9 @@ impl ProductDraft {
 
     fn barcode(&mut self, row: &Row<'_>) -> Option<String> {
         let text = row.text(Field::Barcode, MAX_BARCODE_CHARS, &mut self.errors)?;
+        if row.is_exact(Field::Barcode) {
+            return Some(text);
+        }
         let barcode = text::without_text_mark(&text);
         if is_rounded(barcode) {
             let message = format!("{} was rounded by a spreadsheet and is left out", quoted(barcode));
@@ -285,7 +307,7 @@ fn url(row: &Row<'_>, field: Field, errors: &mut Issues) -> Option<String> {
 }
 
 /// `4.25012E+12`: what a spreadsheet leaves of a long number.
-fn is_rounded(barcode: &str) -> bool {
+pub(super) fn is_rounded(barcode: &str) -> bool {
     barcode.split_once(['E', 'e']).is_some_and(|(mantissa, exponent)| {
         exponent.starts_with('+')
             && exponent[1..].bytes().all(|byte| byte.is_ascii_digit())

@@ -1,7 +1,7 @@
 //! The rules that need a whole product: options, SKUs, status, category. What comes out holds them all, or is refused
 //! with every reason.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use sha2::{Digest, Sha256};
 
@@ -11,6 +11,16 @@ use super::issue::{RefusedProduct, Rule, quoted};
 use super::limits::{MAX_CATEGORY_DEPTH, MAX_NAME_CHARS, MAX_TAGS};
 use super::{ImportOptions, ImportedProduct, ImportedVariant, ProductStatus, sku};
 use crate::domain::Handle;
+use crate::domain::details::DetailChange;
+
+/// What Shopify calls the option of a product that has none, and the value of its only variant.
+const NO_OPTION: &str = "Title";
+const NO_OPTION_VALUE: &str = "Default Title";
+
+/// Whether an only option of an only variant is how Shopify writes that there is none.
+pub(super) fn means_no_option(name: &str, value: &str) -> bool {
+    name.eq_ignore_ascii_case(NO_OPTION) && value.eq_ignore_ascii_case(NO_OPTION_VALUE)
+}
 
 /// Where handles and SKUs have stood in this file: 24 bytes for each, whatever its length.
 #[derive(Default)]
@@ -97,6 +107,7 @@ impl ProductDraft {
         let used = self.used_options(columns);
         let category_path = self.category_path(columns);
         let tags = self.tags(columns);
+        let attributes = self.attributes(columns);
         let variants = self.variants(&used, columns, options, skus);
         let mut images = std::mem::take(&mut self.images);
         images.sort_by_key(|(position, _)| *position);
@@ -112,6 +123,7 @@ impl ProductDraft {
             brand,
             category_path,
             tags,
+            attributes,
             status: self.status(),
             options: used.iter().map(|at| self.option_names[*at].clone().unwrap_or_default()).collect(),
             variants,
@@ -135,12 +147,12 @@ impl ProductDraft {
     fn used_options(&mut self, columns: &Columns) -> Vec<usize> {
         let first_with = |at: usize| self.variants.iter().find(|variant| variant.values[at].is_some());
         let used: Vec<usize> = (0..3).filter(|at| first_with(*at).is_some()).collect();
-        let is = |text: &Option<String>, word| {
-            text.as_deref().is_none_or(|text: &str| text.eq_ignore_ascii_case(word))
-        };
         if let ([0], [only]) = (used.as_slice(), self.variants.as_slice())
-            && is(&self.option_names[0], "Title")
-            && is(&only.values[0], "Default Title")
+            && !self.has_exact_option
+            && means_no_option(
+                self.option_names[0].as_deref().unwrap_or(NO_OPTION),
+                only.values[0].as_deref().unwrap_or(NO_OPTION_VALUE),
+            )
         {
             return Vec::new();
         }
@@ -151,7 +163,7 @@ impl ProductDraft {
                     let message = "the option has values but no name";
                     self.errors.push(variant.line, Some(column), Rule::OptionNameMissing, message);
                 }
-                (Some(name), None) if !name.eq_ignore_ascii_case("Title") => {
+                (Some(name), None) if !name.eq_ignore_ascii_case(NO_OPTION) => {
                     let message = format!("no variant has a value for {}, it is left out", quoted(name));
                     self.warnings.push(self.first_line, Some(column), Rule::OptionUnused, message);
                 }
@@ -168,21 +180,29 @@ impl ProductDraft {
     }
 
     fn category_path(&mut self, columns: &Columns) -> Vec<String> {
-        let (text, field) = match (self.category.take(), self.product_type.take()) {
+        let (path, field) = match (self.category.take(), self.product_type.take()) {
             (Some(category), _) => (category, Field::Category),
             (None, product_type) => (product_type.unwrap_or_default(), Field::Type),
         };
-        let path = split(&text, '>');
         self.check_list(&path, MAX_CATEGORY_DEPTH, "category levels", columns.name(field));
         path
     }
 
     fn tags(&mut self, columns: &Columns) -> Vec<String> {
-        let mut tags = split(&self.tags.take().unwrap_or_default(), ',');
-        let mut seen = HashSet::new();
-        tags.retain(|tag| seen.insert(tag.to_lowercase()));
+        let tags = self.tags.take().unwrap_or_default();
         self.check_list(&tags, MAX_TAGS, "tags", columns.name(Field::Tags));
         tags
+    }
+
+    fn attributes(&mut self, columns: &Columns) -> BTreeMap<String, String> {
+        let attributes = self.attributes.take().unwrap_or_default();
+        let change = DetailChange::Attributes(attributes.clone());
+        for (field, why) in change.violations() {
+            let name = Some(columns.name(Field::Attributes));
+            let message = format!("{} {why}", quoted(&field));
+            self.errors.push(self.first_line, name, Rule::AttributesFormat, message);
+        }
+        attributes
     }
 
     fn check_list(&mut self, items: &[String], limit: usize, what: &str, column: &str) {
@@ -263,8 +283,4 @@ impl ProductDraft {
         }
         (values.len() == used.len()).then_some(values)
     }
-}
-
-fn split(text: &str, separator: char) -> Vec<String> {
-    text.split(separator).map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect()
 }

@@ -135,6 +135,8 @@ pub enum Rule {
     /// Warning: a spreadsheet has rounded the barcode; it is left out.
     BarcodeMangled,
     ImageUrl,
+    /// Attributes are a JSON object of texts, or break a rule of the catalogue.
+    AttributesFormat,
     /// Warning: the order of the rows counts.
     ImagePosition,
 }

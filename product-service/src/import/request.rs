@@ -18,7 +18,7 @@ pub fn to_request(product: &ImportedProduct) -> wire::ImportProductRequest {
     };
     wire::ImportProductRequest {
         request_id: String::new(),
-        dry_run: false,
+        validate_only: false,
         handle: product.handle.clone(),
         name: product.title.clone(),
         description: product.body_html.clone(),
@@ -26,6 +26,7 @@ pub fn to_request(product: &ImportedProduct) -> wire::ImportProductRequest {
         category_path: product.category_path.clone(),
         supplier: product.supplier.clone(),
         tags: product.tags.clone(),
+        attributes: product.attributes.clone(),
         images: images(product),
         status: status.into(),
         variants: product.variants.iter().map(|variant| to_variant(variant, &product.options)).collect(),

@@ -1,11 +1,15 @@
 //! `shop import`: brings the catalogue to what a product CSV says, over the product service's API, and receives
 //! the quantities of the file once. Reading the format is the product service's work (`product_service::import`).
 
+mod journal;
+mod line;
 mod read;
 mod refusal;
+mod report;
 
+use std::fs::File;
 use std::io::{IsTerminal, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,27 +17,26 @@ use anyhow::{Context, bail};
 use clap::Args;
 use contracts::shop::inventory::v1 as inventory;
 use contracts::shop::product::v1 as product;
-use eventsourcing::Position;
 use futures::StreamExt;
 use indicatif::{ProgressBar, ProgressStyle};
 use inventory::inventory_service_client::InventoryServiceClient;
 use product::product_service_client::ProductServiceClient;
-use product_service::import::{
-    Currency, DEFAULT_CURRENCY, ImportOptions, ImportedProduct, ImportedVariant, to_request,
-};
-use serde_json::json;
+use product_service::import::{Currency, DEFAULT_CURRENCY, FileError, ImportOptions, ImportedVariant};
 use tonic::{Code, Status};
 use uuid::Uuid;
 
 use crate::config::Location;
+use crate::data_folder::DataFolder;
 use crate::running::{OperatorChannel, RunningShop, explain};
-use read::{Item, Progress};
+use journal::{Journal, Key};
+use line::Line;
+use read::{Item, Product, Progress};
 use refusal::{Refusal, ShopRefusal, answers_one_product};
+use report::{Counts, Imported, Output, Report};
 
-/// Products that are imported at the same time.
-const IN_FLIGHT: usize = 16;
-/// Refused products that are printed with their reasons, as text; further ones are counted. JSON has them all.
-const MAX_REFUSALS_PRINTED: u64 = 200;
+/// Products that are imported at the same time: some more than the shop takes of one stream, so that it never waits for
+/// the next.
+const IN_FLIGHT: usize = 384;
 /// How often a product is tried while the shop is too busy for it or cannot reach its database.
 const MAX_ATTEMPTS: u32 = 5;
 /// How long an import waits between two attempts.
@@ -54,88 +57,80 @@ pub struct Arguments {
     /// Receive the quantities of the file for every SKU that has never had stock.
     #[arg(long, conflicts_with = "dry_run")]
     with_stock: bool,
+    /// Begin at the first row, also when an import of this file was interrupted and could go on.
+    #[arg(long)]
+    from_start: bool,
     /// Print JSON: a line for every product that changed or was refused, and a summary at the end, which says in
     /// `complete` whether the whole file was gone through.
     #[arg(long)]
     json: bool,
 }
 
-/// How an import says what it does.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Output {
-    Text,
-    Json,
-    Silent,
-}
-
-/// What an import did.
-#[derive(Default)]
-struct Counts {
-    created: u64,
-    updated: u64,
-    unchanged: u64,
-    /// Whole, or in some of its stock; then it is among the others too.
-    refused: u64,
-    stock_received: u64,
-    /// How far the catalogue's log has come with it.
-    reached: Option<Position>,
-}
-
 /// Everything that the products of one run need.
 #[derive(Clone)]
 struct Importer {
-    products: ProductServiceClient<OperatorChannel>,
+    products: Line,
     inventory: InventoryServiceClient<OperatorChannel>,
     run: Uuid,
     dry_run: bool,
     with_stock: bool,
 }
 
-/// What became of one product.
-struct Imported {
-    handle: String,
-    /// None when it is refused.
-    reply: Option<product::ImportProductResponse>,
-    stock_received: u64,
-    refusals: Vec<Refusal>,
-}
-
 pub async fn run(arguments: Arguments, location: &Location) -> anyhow::Result<u8> {
     let shop = RunningShop::find(location)?;
-    let (input, size) = open(&arguments.file)?;
-    let importer = Importer::new(&shop, arguments.dry_run, arguments.with_stock).await?;
+    let mut source = Source::open(&arguments.file)?;
+    let mut importer = Importer::new(&shop, arguments.dry_run, arguments.with_stock).await?;
+    let journal = match &mut source {
+        Source::File(file, _) if !arguments.dry_run => {
+            let key = Key::of(file, arguments.currency, arguments.with_stock)?;
+            let folder = DataFolder::attach(&location.data)?;
+            let before = Journal::find(&folder, &key).filter(|_| !arguments.from_start);
+            let before = match before {
+                Some(before) if importer.shop_has(&before.reached).await => Some(before),
+                _ => None,
+            };
+            Some(Journal::begin(folder, key, before).await?)
+        }
+        _ => None,
+    };
     let output = if arguments.json { Output::Json } else { Output::Text };
-    let bar = progress_bar(size, output);
     let options = ImportOptions { default_currency: arguments.currency };
-    let mut counts = Counts::default();
-    let ended = importer.import(input, options, &bar, output, &mut counts).await;
-    bar.finish_and_clear();
-    summarize(&counts, &arguments, ended.is_ok());
+    let before = journal.as_ref().map(|journal| journal.progress().clone());
+    let counted = before.as_ref().map(|before| before.counts).unwrap_or_default();
+    let bar = progress_bar(source.size(), output);
+    let mut report = Report::new(counted, arguments.dry_run, output, bar);
+    if let Some(before) = before {
+        importer.run = before.run;
+        if before.line > 0 {
+            report.say_resumed(&arguments.file, before.line);
+        }
+    }
+    let ended = importer.import(source.into_reader(), options, journal, &mut report).await;
+    report.summarize(arguments.with_stock, ended.is_ok());
     ended?;
-    Ok(u8::from(counts.refused > 0))
+    Ok(u8::from(report.counts.refused > 0))
 }
 
 /// Imports a catalogue that is known to be right, with its stock.
 /// Returns the position to wait for before any of it is ordered, as its token.
 pub(super) async fn catalogue(shop: &RunningShop, csv: &'static [u8], quiet: bool) -> anyhow::Result<String> {
     let importer = Importer::new(shop, false, true).await?;
-    let bar = ProgressBar::hidden();
-    let mut counts = Counts::default();
-    importer.import(Box::new(csv), ImportOptions::default(), &bar, Output::Silent, &mut counts).await?;
-    if counts.refused > 0 {
-        bail!("{} products of the sample catalogue were refused", counts.refused);
+    let mut report = Report::new(Counts::default(), false, Output::Silent, ProgressBar::hidden());
+    importer.import(Box::new(csv), ImportOptions::default(), None, &mut report).await?;
+    let Counts { created, updated, unchanged, refused, .. } = report.counts;
+    if refused > 0 {
+        bail!("{refused} products of the sample catalogue were refused");
     }
-    let Counts { created, updated, unchanged, reached, .. } = counts;
     if !quiet {
         println!("Sample catalogue: {created} products created, {updated} updated, {unchanged} unchanged.\n");
     }
-    Ok(reached.map(|position| position.to_string()).unwrap_or_default())
+    Ok(report.reached.map(|position| position.to_string()).unwrap_or_default())
 }
 
 impl Importer {
     async fn new(shop: &RunningShop, dry_run: bool, with_stock: bool) -> anyhow::Result<Self> {
         Ok(Self {
-            products: ProductServiceClient::new(shop.channel("product").await?),
+            products: Line::new(ProductServiceClient::new(shop.channel("product").await?)),
             inventory: InventoryServiceClient::new(shop.channel("inventory").await?),
             run: Uuid::now_v7(),
             dry_run,
@@ -143,73 +138,102 @@ impl Importer {
         })
     }
 
+    /// Whether the shop's catalogue has come as far as this position, so that what was imported up to it is there: not
+    /// if it was restored from before, or is another one.
+    async fn shop_has(&self, position: &str) -> bool {
+        let request = product::ListProductsRequest {
+            page_size: 1,
+            min_position: position.to_owned(),
+            ..Default::default()
+        };
+        // After a crash the read model may take its time to come as far as the log.
+        let read = attempts(async || self.products.client().list_products(request.clone()).await);
+        read.await.is_ok()
+    }
+
     /// Imports product by product, in the order of the file. A product that is refused is reported and counted.
     ///
     /// # Errors
     /// When the file cannot be read any further, or the shop does not answer for one product: with the line to go
-    /// on from. `counts` holds what was done before.
+    /// on from. `report` has what was done before.
     async fn import(
         self,
         input: Box<dyn Read + Send>,
         options: ImportOptions,
-        bar: &ProgressBar,
-        output: Output,
-        counts: &mut Counts,
+        mut journal: Option<Journal>,
+        report: &mut Report,
+    ) -> anyhow::Result<()> {
+        let ended = self.import_all(input, options, &mut journal, report).await;
+        if let Some(journal) = journal {
+            match &ended {
+                Err(error) if !error.is::<FileError>() => journal.keep(report.reached.as_ref()).await?,
+                // A file that cannot be read any further is not gone on with, another one may be made of it.
+                _ => journal.remove()?,
+            }
+        }
+        ended
+    }
+
+    async fn import_all(
+        &self,
+        input: Box<dyn Read + Send>,
+        options: ImportOptions,
+        journal: &mut Option<Journal>,
+        report: &mut Report,
     ) -> anyhow::Result<()> {
         let progress = Arc::new(Progress::default());
-        let items = read::items(input, options, progress.clone());
-        let importer = &self;
+        let done = journal.as_ref().map_or(0, |journal| journal.progress().line);
+        let items = read::items(input, options, done, progress.clone());
         // In the file's order, so that the first product that cannot be imported has only finished ones before it.
         let mut results = items
             .map(|item| async move {
                 match item? {
-                    Item::Product(product) => importer.one(&product).await,
+                    Item::Product(product) => self.one(*product).await,
                     Item::Refused(refused) => Ok(Imported::refused(Refusal::ByFile(refused))),
                 }
             })
             .buffered(IN_FLIGHT);
         while let Some(result) = results.next().await {
-            bar.set_position(progress.bytes());
-            counts.count(&result?, bar, output);
+            report.read(progress.bytes());
+            let imported = result?;
+            report.add(&imported);
+            if let Some(journal) = journal {
+                journal.note(imported.last_line, report.counts, report.reached.as_ref()).await?;
+            }
         }
         Ok(())
     }
 
-    async fn one(&self, product: &ImportedProduct) -> anyhow::Result<Imported> {
+    async fn one(&self, product: Product) -> anyhow::Result<Imported> {
+        let Product { read, mut request, .. } = product;
         let ends_here = || {
             format!(
                 "the import ends at product {:?}, line {}: all products before it are done. Import the file again \
-                 to go on from there, what is done is found unchanged",
-                product.handle, product.first_line
+                 to go on from there",
+                read.handle, read.first_line
             )
         };
-        let request = product::ImportProductRequest {
-            request_id: format!("{} {}", self.run, product.first_line),
-            dry_run: self.dry_run,
-            ..to_request(product)
-        };
-        let reply = attempts(async || {
-            let mut products = self.products.clone();
-            products.import_product(request.clone()).await
-        });
-        let reply = match reply.await {
-            Ok(reply) => reply.into_inner(),
+        request.request_id = format!("{} {}", self.run, read.first_line);
+        request.validate_only = self.dry_run;
+        let reply = match attempts(async || self.products.import(request.clone()).await).await {
+            Ok(reply) => reply,
             Err(status) if answers_one_product(&status) => {
-                return Ok(Imported::refused(Refusal::ByShop(ShopRefusal::of_product(product, &status))));
+                return Ok(Imported::refused(Refusal::ByShop(ShopRefusal::of_product(&read, &status))));
             }
             Err(status) => return Err(explain(&status)).with_context(ends_here),
         };
         let mut imported = Imported {
-            handle: product.handle.clone(),
+            handle: read.handle.clone(),
+            last_line: read.last_line,
             reply: Some(reply),
             stock_received: 0,
             refusals: Vec::new(),
         };
-        for variant in product.variants.iter().filter(|_| self.with_stock) {
+        for variant in read.variants.iter().filter(|_| self.with_stock) {
             match attempts(async || self.receive(variant).await).await {
                 Ok(received) => imported.stock_received += received,
                 Err(status) if answers_one_product(&status) => {
-                    let refusal = ShopRefusal::of_stock(product, variant.line, &status);
+                    let refusal = ShopRefusal::of_stock(&read, variant.line, &status);
                     imported.refusals.push(Refusal::ByShop(refusal));
                 }
                 Err(status) => return Err(explain(&status)).with_context(ends_here),
@@ -256,69 +280,41 @@ async fn attempts<T>(call: impl AsyncFn() -> Result<T, Status>) -> Result<T, Sta
     }
 }
 
-impl Imported {
-    fn refused(refusal: Refusal) -> Self {
-        let handle = refusal.handle().to_owned();
-        Self { handle, reply: None, stock_received: 0, refusals: vec![refusal] }
-    }
+/// What is read.
+enum Source {
+    /// Something that can be read twice, and how long it is.
+    File(File, u64),
+    Stream(Box<dyn Read + Send>),
 }
 
-impl Counts {
-    fn count(&mut self, imported: &Imported, bar: &ProgressBar, output: Output) {
-        self.stock_received += imported.stock_received;
-        if let Some(reply) = &imported.reply {
-            self.count_reply(&imported.handle, reply, bar, output);
+impl Source {
+    fn open(path: &Path) -> anyhow::Result<Self> {
+        if path.as_os_str() == "-" {
+            return Ok(Self::Stream(Box::new(std::io::stdin())));
         }
-        if !imported.refusals.is_empty() {
-            self.refused += 1;
-        }
-        for refusal in &imported.refusals {
-            report_refusal(refusal, self.refused, bar, output);
+        let file = File::open(path).with_context(|| format!("{} cannot be opened", path.display()))?;
+        let metadata = file.metadata().with_context(|| format!("{} cannot be read", path.display()))?;
+        if metadata.is_file() {
+            Ok(Self::File(file, metadata.len()))
+        } else {
+            Ok(Self::Stream(Box::new(file)))
         }
     }
 
-    fn count_reply(
-        &mut self,
-        handle: &str,
-        reply: &product::ImportProductResponse,
-        bar: &ProgressBar,
-        output: Output,
-    ) {
-        use product::ImportOutcome;
-        if let Ok(position) = reply.position.parse::<Position>()
-            && self.reached.as_ref().is_none_or(|reached| reached.number < position.number)
-        {
-            self.reached = Some(position);
-        }
-        let outcome = reply.outcome();
-        *match outcome {
-            ImportOutcome::Created => &mut self.created,
-            ImportOutcome::Updated => &mut self.updated,
-            ImportOutcome::Unchanged | ImportOutcome::Unspecified => &mut self.unchanged,
-        } += 1;
-        if output == Output::Json && outcome != ImportOutcome::Unchanged {
-            let line = json!({
-                "handle": handle, "outcome": outcome.as_str_name(), "productId": reply.product_id,
-                "changedFields": reply.changed_fields, "pricesChanged": reply.prices_changed,
-                "variantsAdded": reply.variants_added, "notes": reply.notes,
-            });
-            println!("{line}");
-        }
-        if output == Output::Text {
-            for note in &reply.notes {
-                bar.suspend(|| println!("{handle}: {note}"));
-            }
+    /// In bytes; 0 when it is not known.
+    fn size(&self) -> u64 {
+        match self {
+            Self::File(_, size) => *size,
+            Self::Stream(_) => 0,
         }
     }
-}
 
-fn open(path: &PathBuf) -> anyhow::Result<(Box<dyn Read + Send>, u64)> {
-    if path.as_os_str() == "-" {
-        return Ok((Box::new(std::io::stdin()), 0));
+    fn into_reader(self) -> Box<dyn Read + Send> {
+        match self {
+            Self::File(file, _) => Box::new(file),
+            Self::Stream(stream) => stream,
+        }
     }
-    let file = std::fs::File::open(path).with_context(|| format!("{} cannot be opened", path.display()))?;
-    let size = file.metadata().map_or(0, |metadata| metadata.len());
-    Ok((Box::new(file), size))
 }
 
 /// Progress goes to standard error, and only to a person.
@@ -328,37 +324,6 @@ fn progress_bar(size: u64, output: Output) -> ProgressBar {
     }
     let style = ProgressStyle::with_template("{bar:40} {percent:>3}%  {bytes}/{total_bytes}  {eta} left");
     ProgressBar::new(size).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-}
-
-/// A refused product is said whatever the output: it is missing afterwards. `number` counts the refused ones.
-fn report_refusal(refusal: &Refusal, number: u64, bar: &ProgressBar, output: Output) {
-    if output == Output::Json {
-        println!("{}", json!({ "handle": refusal.handle(), "outcome": "REFUSED", "refused": refusal }));
-    } else if number <= MAX_REFUSALS_PRINTED {
-        bar.suspend(|| println!("{refusal}"));
-    }
-}
-
-fn summarize(counts: &Counts, arguments: &Arguments, complete: bool) {
-    let Counts { created, updated, unchanged, refused, stock_received, .. } = counts;
-    if arguments.json {
-        let line = json!({
-            "created": created, "updated": updated, "unchanged": unchanged, "refused": refused,
-            "stockReceived": stock_received, "dryRun": arguments.dry_run, "complete": complete,
-        });
-        println!("{line}");
-        return;
-    }
-    if let Some(more @ 1..) = refused.checked_sub(MAX_REFUSALS_PRINTED) {
-        println!("{more} more products are refused; `--json` prints them all.");
-    }
-    let would = if arguments.dry_run { "would be " } else { "" };
-    println!(
-        "{created} products {would}created, {updated} {would}updated, {unchanged} unchanged, {refused} refused."
-    );
-    if arguments.with_stock {
-        println!("{stock_received} pieces received.");
-    }
 }
 
 #[cfg(test)]

@@ -196,8 +196,11 @@ fn catalogue(bases: &mut Bases, brand: &str, taken: &Goods, other: &Goods, ended
     let end = json!({"productId": ended.product_id, "reason": "sold out"});
     add_change(bases, &rpc("DiscontinueProduct"), end, "/reason", json!("another reason"));
     let mut import = product(&unique("IMPORTED"), brand);
-    import.as_object_mut().expect("it is an object").remove("attributes");
-    add_change(bases, &rpc("ImportProduct"), import, "/name", json!("Another name"));
+    add_change(bases, &rpc("ImportProduct"), import.clone(), "/name", json!("Another name"));
+    import["handle"] = json!(unique("imported"));
+    import["variants"] = json!([variant(&unique("STREAMED"))]);
+    add_change(bases, &rpc("ImportProducts"), import, "/name", json!("Another name"));
+    add(bases, &rpc("ExportProducts"), json!({}));
     add(bases, &rpc("GetPriceHistory"), json!({"productId": id}));
 }
 

@@ -7,13 +7,17 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
+use contracts::shop::product::v1::ImportProductsResponse;
+use contracts::shop::product::v1::import_products_response::Result as Answered;
 use e2e_tests::{Api, Shop};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use prost::Message;
 use prost::bytes::{Buf, BufMut};
 use reqwest::Method;
 use serde_json::Value;
 use tonic::client::Grpc;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::codegen::http::uri::PathAndQuery;
 use tonic::metadata::{MetadataKey, MetadataValue};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
@@ -115,15 +119,31 @@ async fn grpc(
 ) -> Result<(Vec<u8>, bool), Status> {
     let mut client = Grpc::new(channel);
     client.ready().await.map_err(|error| Status::unknown(error.to_string()))?;
-    let path = path.parse().expect("an RPC's path is one");
+    let path: PathAndQuery = path.parse().expect("an RPC's path is one");
     let replayed = |metadata: &tonic::metadata::MetadataMap| metadata.contains_key("idempotency-replayed");
     if streams {
-        let mut stream = client.server_streaming(request, path, Raw).await?.into_inner();
-        return Ok((stream.message().await?.unwrap_or_default(), false));
+        let mut stream = client.server_streaming(request, path.clone(), Raw).await?.into_inner();
+        let first = stream.message().await?.unwrap_or_default();
+        return refused_in(&path, &first).map_or(Ok((first, false)), Err);
     }
     let answer = client.unary(request, path, Raw).await?;
     let replayed = replayed(answer.metadata());
     Ok((answer.into_inner(), replayed))
+}
+
+/// The refusal of one message of a client's stream, which is no failure of the stream.
+fn refused_in(path: &PathAndQuery, answer: &[u8]) -> Option<Status> {
+    if !path.as_str().ends_with("/ImportProducts") {
+        return None;
+    }
+    let answer = ImportProductsResponse::decode(answer).expect("it answers with its own message");
+    match answer.result.expect("every answer has a result") {
+        Answered::Imported(_) => None,
+        Answered::Refused(status) => {
+            let details = status.encode_to_vec().into();
+            Some(Status::with_details(Code::from(status.code), status.message, details))
+        }
+    }
 }
 
 fn of_grpc(answered: Result<(Vec<u8>, bool), Status>) -> Answer {

@@ -1,6 +1,7 @@
 //! What the shop promises, tried from the outside on the real binary. One program for all, so that tests that leave
 //! the shop running share one.
 
+mod bulk;
 mod crashes;
 mod crowds;
 mod faults;

@@ -8,13 +8,13 @@
 use eventsourcing::{Halt, Operation, View};
 use serde::{Deserialize, Serialize};
 
-use super::super::claims::HandleClaim;
+use super::super::claims::{HandleClaim, SkuClaim};
 use super::super::details::{DetailChange, Details, Field};
 use super::super::product::{
     NewPrice, Product, ProductCommand, ProductError, ProductState, ProductStatus, WantedStatus,
 };
 use super::super::{Assortment, Handle, ProductId};
-use super::{claim_skus, create, handle_stream, load, product_stream};
+use super::{claim_skus, create, handle_stream, load, product_stream, rejected_as, sku_stream};
 
 /// The reason of price changes and discontinuations that an import makes.
 pub const IMPORT_REASON: &str = "import";
@@ -87,6 +87,11 @@ impl Operation for ImportProduct {
 impl ImportProduct {
     fn create(&self, view: &mut View<'_>) -> Result<ImportReport, Halt<ProductError>> {
         let product_id = self.new_product_id;
+        // Where the handle is free the SKUs are too, as a rule: a load for each batch of a large file is saved.
+        view.presume_new::<Product>(&product_stream(product_id));
+        for variant in self.assortment.variants() {
+            view.presume_new::<SkuClaim>(&sku_stream(variant));
+        }
         load(view, &[], Some(product_id), self.assortment.variants())?;
         let details = Details::of(self.details.iter().cloned());
         let publish = self.status == FileStatus::Active;
@@ -113,8 +118,10 @@ impl ImportProduct {
         view.decide::<Product>(&stream, &details)?;
         view.decide::<Product>(&stream, &plan.prices)?;
         if let Some(added) = &plan.added {
-            view.decide::<Product>(&stream, &ProductCommand::AddVariants(added.clone()))?;
-            claim_skus(view, product_id, added.variants())?;
+            let decided = view.decide::<Product>(&stream, &ProductCommand::AddVariants(added.clone()));
+            rejected_as(decided, |error| self.in_file(added, error))?;
+            let claimed = claim_skus(view, product_id, added.variants());
+            rejected_as(claimed, |error| self.in_file(added, error))?;
         }
         match (plan.report.status_changed, self.status) {
             (true, FileStatus::Active) => {
@@ -127,6 +134,18 @@ impl ImportProduct {
             (true, FileStatus::Draft) | (false, _) => {}
         }
         Ok(plan.report)
+    }
+
+    /// A broken rule with the place that its variant has in the file, not among those that are new.
+    fn in_file(&self, added: &Assortment, mut error: ProductError) -> ProductError {
+        if let ProductError::SkuTaken { index, .. } | ProductError::OptionValuesTaken { index, .. } =
+            &mut error
+            && let Some(meant) = added.variants().get(*index)
+            && let Some(place) = self.assortment.variants().iter().position(|v| v.sku == meant.sku)
+        {
+            *index = place;
+        }
+        error
     }
 
     /// What differs between the file and the product.

@@ -46,7 +46,12 @@ struct ShopError {
 pub fn answers_one_product(status: &Status) -> bool {
     matches!(
         status.code(),
-        Code::InvalidArgument | Code::FailedPrecondition | Code::NotFound | Code::AlreadyExists
+        Code::InvalidArgument
+            | Code::FailedPrecondition
+            | Code::NotFound
+            | Code::AlreadyExists
+            // No message can hold it.
+            | Code::OutOfRange
     )
 }
 
@@ -55,6 +60,14 @@ impl Refusal {
         match self {
             Self::ByFile(refused) => &refused.handle,
             Self::ByShop(refused) => &refused.handle,
+        }
+    }
+
+    /// The last line of the product's last row.
+    pub fn last_line(&self) -> u64 {
+        match self {
+            Self::ByFile(refused) => refused.last_line,
+            Self::ByShop(refused) => refused.last_line,
         }
     }
 }
@@ -101,17 +114,18 @@ fn reason_of(status: &Status) -> String {
     status.get_details_error_info().map(|info| info.reason).unwrap_or_default()
 }
 
-/// The row of the variant that the shop means: it names its SKU, or the field of the request.
+/// The row of the variant that the shop means: it names the field of the request, or a SKU.
 fn line_of(product: &ImportedProduct, status: &Status) -> u64 {
     let details = status.get_error_details();
-    let sku = details.error_info().and_then(|info| info.metadata.get("sku"));
-    let by_sku = || product.variants.iter().find(|variant| Some(&variant.sku) == sku);
-    let by_field = || {
-        let violation = details.bad_request()?.field_violations.first()?;
-        let (index, _) = violation.field.strip_prefix("variants[")?.split_once(']')?;
+    let fact = |name| details.error_info().and_then(|info| info.metadata.get(name));
+    let violated = details.bad_request().and_then(|bad| bad.field_violations.first());
+    let field = violated.map(|violation| &violation.field).or_else(|| fact("field"));
+    let by_field = field.and_then(|field| {
+        let (index, _) = field.strip_prefix("variants[")?.split_once(']')?;
         product.variants.get(index.parse::<usize>().ok()?)
-    };
-    by_sku().or_else(by_field).map_or(product.first_line, |variant| variant.line)
+    });
+    let by_sku = || product.variants.iter().find(|variant| Some(&variant.sku) == fact("sku"));
+    by_field.or_else(by_sku).map_or(product.first_line, |variant| variant.line)
 }
 
 /// What the person who has the file can do about it.

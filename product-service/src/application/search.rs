@@ -47,11 +47,13 @@ pub const MAX_FACET_VALUES: usize = 50;
 /// Options that are facets in a reply, those of most products.
 pub const MAX_OPTION_FACETS: usize = 20;
 
-/// All statements of a search see one moment. Every question has an index; what the planner guesses about texts and
+/// All statements of a search see one moment and one version of the tables, for which the lock is
+/// (`eventsourcing::rebuild::NO_SWITCH`). Every question has an index; what the planner guesses about texts and
 /// arrays would now and then make it read the whole table instead, and no search may take long.
 const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL enable_seqscan = off; \
                      SET LOCAL random_page_cost = 1.1; SET LOCAL work_mem = '16MB'; SET LOCAL jit = off; \
-                     SET LOCAL max_parallel_workers_per_gather = 0; SET LOCAL statement_timeout = '5s'";
+                     SET LOCAL max_parallel_workers_per_gather = 0; SET LOCAL statement_timeout = '5s'; \
+                     LOCK TABLE eventsourcing.rebuilds IN ACCESS SHARE MODE";
 
 /// Which products to find. Every condition must hold.
 #[derive(Clone, Debug)]

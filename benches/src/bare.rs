@@ -105,6 +105,27 @@ impl ProductService for Bare {
     ) -> Answer<DiscontinueProductResponse> {
         none()
     }
+    async fn reinstate_product(
+        &self,
+        _: Request<ReinstateProductRequest>,
+    ) -> Answer<ReinstateProductResponse> {
+        none()
+    }
+    async fn schedule_price_change(
+        &self,
+        _: Request<SchedulePriceChangeRequest>,
+    ) -> Answer<SchedulePriceChangeResponse> {
+        none()
+    }
+    async fn withdraw_scheduled_price(
+        &self,
+        _: Request<WithdrawScheduledPriceRequest>,
+    ) -> Answer<WithdrawScheduledPriceResponse> {
+        none()
+    }
+    async fn get_product_as_of(&self, _: Request<GetProductAsOfRequest>) -> Answer<GetProductAsOfResponse> {
+        none()
+    }
     async fn import_product(&self, _: Request<ImportProductRequest>) -> Answer<ImportProductResponse> {
         none()
     }

@@ -12,5 +12,5 @@ mod values;
 mod variants;
 
 pub use currency::{Currency, UnknownCurrency};
-pub use values::{Handle, InvalidValue, Price, ProductId, Sku, Violation};
+pub use values::{Handle, InvalidValue, Price, ProductId, ScheduleId, Sku, Violation};
 pub use variants::{Assortment, NewVariant, Offer, Variant};

@@ -14,6 +14,7 @@ mod requests;
 mod search;
 mod status;
 
+use chrono::Utc;
 use contracts::shop::product::v1 as wire;
 use contracts::shop::product::v1::product_service_server::ProductService;
 use eventsourcing::Committed;
@@ -23,7 +24,9 @@ use service_runtime::status::{of_execute_error, of_read_error};
 use service_runtime::{Caller, RequestContext, etag, replay};
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::application::{Catalogue, Change, Exports, Imports, PricePointKey, ProductView, Queries};
+use crate::application::{
+    Catalogue, Change, Exports, Imports, Past, PricePointKey, ProductView, Queries, ThereWas,
+};
 use crate::domain::ProductId;
 use crate::domain::operations::Changed;
 use crate::domain::product::{NewPrice, ProductCommand, ProductStatus};
@@ -36,6 +39,7 @@ pub struct ProductGrpc {
     imports: ImportHandler,
     exports: Exports,
     queries: Queries,
+    past: Past,
 }
 
 const LIST_PRODUCTS: &str = "/shop.product.v1.ProductService/ListProducts";
@@ -74,6 +78,24 @@ impl ProductService for ProductGrpc {
         let product = found.filter(|product| visible(&context, product));
         let product = product.ok_or_else(|| status::unknown_product(product_id))?;
         Ok(Response::new(wire::GetProductResponse { product: Some(replies::product(&product)) }))
+    }
+
+    async fn get_product_as_of(
+        &self,
+        request: Request<wire::GetProductAsOfRequest>,
+    ) -> Result<Response<wire::GetProductAsOfResponse>, Status> {
+        let body = request.into_inner();
+        let now = Utc::now();
+        let (product_id, time) = requests::as_of(&body, now)?;
+        match self.past.product(product_id, time).await.map_err(status::of_past_error)? {
+            ThereWas::Product(product) => {
+                let (product, time) = (Some(replies::product(&product)), Some(time.unwrap_or(now)));
+                let time = time.map(replies::timestamp);
+                Ok(Response::new(wire::GetProductAsOfResponse { product, time }))
+            }
+            ThereWas::NothingYet { created_at } => Err(status::not_there_yet(product_id, created_at)),
+            ThereWas::Nothing => Err(status::unknown_product(product_id)),
+        }
     }
 
     async fn list_products(
@@ -164,10 +186,45 @@ impl ProductService for ProductGrpc {
         let expected_version = etag::parse("etag", &body.etag)?;
         let (product_id, sku, price, reason) = requests::price_change(body)?;
         let prices = vec![NewPrice { sku, price }];
-        let command_to = ProductCommand::ChangePrices { prices, reason };
+        let command_to = ProductCommand::ChangePrices { prices, reason, now: Utc::now() };
         let change = Change { product_id, command: command_to, expected_version };
         let Shown { product, position, replayed } = self.change(&context, change, command).await?;
         Ok(replay::response(wire::ChangePriceResponse { product, position }, replayed))
+    }
+
+    async fn schedule_price_change(
+        &self,
+        request: Request<wire::SchedulePriceChangeRequest>,
+    ) -> Result<Response<wire::SchedulePriceChangeResponse>, Status> {
+        let context = RequestContext::of(&request);
+        let mut body = request.into_inner();
+        let request_id = std::mem::take(&mut body.request_id);
+        let command = context.command_context(&request_id, &body)?;
+        let expected_version = etag::parse("etag", &body.etag)?;
+        let (product_id, scheduled) = requests::schedule(body)?;
+        let done = self.catalogue.schedule_price(product_id, scheduled, expected_version, command).await;
+        let Committed { reply, position, replayed } =
+            done.map_err(|error| of_execute_error(error, of_product_error))?;
+        let schedule_id = reply.schedule_id.to_string();
+        let changed = Committed { reply: reply.changed, position, replayed };
+        let Shown { product, position, replayed } = self.show(&context, changed).await?;
+        let reply = wire::SchedulePriceChangeResponse { product, position, schedule_id };
+        Ok(replay::response(reply, replayed))
+    }
+
+    async fn withdraw_scheduled_price(
+        &self,
+        request: Request<wire::WithdrawScheduledPriceRequest>,
+    ) -> Result<Response<wire::WithdrawScheduledPriceResponse>, Status> {
+        let context = RequestContext::of(&request);
+        let mut body = request.into_inner();
+        let request_id = std::mem::take(&mut body.request_id);
+        let command = context.command_context(&request_id, &body)?;
+        let expected_version = etag::parse("etag", &body.etag)?;
+        let (product_id, withdrawal) = requests::withdrawal(&body)?;
+        let change = Change { product_id, command: withdrawal, expected_version };
+        let Shown { product, position, replayed } = self.change(&context, change, command).await?;
+        Ok(replay::response(wire::WithdrawScheduledPriceResponse { product, position }, replayed))
     }
 
     async fn discontinue_product(
@@ -179,10 +236,25 @@ impl ProductService for ProductGrpc {
         let request_id = std::mem::take(&mut body.request_id);
         let command = context.command_context(&request_id, &body)?;
         let expected_version = etag::parse("etag", &body.etag)?;
-        let (product_id, reason) = requests::discontinuation(body)?;
+        let (product_id, reason) = requests::reasoned(&body.product_id, &body.reason)?;
         let change = Change { product_id, command: ProductCommand::Discontinue { reason }, expected_version };
         let Shown { product, position, replayed } = self.change(&context, change, command).await?;
         Ok(replay::response(wire::DiscontinueProductResponse { product, position }, replayed))
+    }
+
+    async fn reinstate_product(
+        &self,
+        request: Request<wire::ReinstateProductRequest>,
+    ) -> Result<Response<wire::ReinstateProductResponse>, Status> {
+        let context = RequestContext::of(&request);
+        let mut body = request.into_inner();
+        let request_id = std::mem::take(&mut body.request_id);
+        let command = context.command_context(&request_id, &body)?;
+        let expected_version = etag::parse("etag", &body.etag)?;
+        let (product_id, reason) = requests::reasoned(&body.product_id, &body.reason)?;
+        let change = Change { product_id, command: ProductCommand::Reinstate { reason }, expected_version };
+        let Shown { product, position, replayed } = self.change(&context, change, command).await?;
+        Ok(replay::response(wire::ReinstateProductResponse { product, position }, replayed))
     }
 
     async fn import_product(
@@ -224,13 +296,20 @@ impl ProductService for ProductGrpc {
         let mut body = request.into_inner();
         let size = page::page_size(std::mem::take(&mut body.page_size))?;
         let token = std::mem::take(&mut body.page_token);
+        let min_position = std::mem::take(&mut body.min_position);
         let bound_to = Filter::of(GET_PRICE_HISTORY, &body);
         let (product_id, sku) = requests::price_history(&body.product_id, &body.sku)?;
         let after = match bound_to.decode::<2>(&token)? {
             Some([position, ordinal]) => Some(price_key(&position, &ordinal)?),
             None => None,
         };
-        let product = self.queries.product(product_id).await.map_err(of_read_error)?;
+        context.wait_for_position(&min_position, &[self.queries.read_model()]).await?;
+        let product = if min_position.is_empty() {
+            self.queries.product(product_id).await
+        } else {
+            self.queries.stored_product(product_id).await
+        };
+        let product = product.map_err(of_read_error)?;
         if !product.is_some_and(|product| visible(&context, &product)) {
             return Err(status::unknown_product(product_id));
         }
@@ -247,8 +326,14 @@ impl ProductService for ProductGrpc {
 }
 
 impl ProductGrpc {
-    pub fn new(catalogue: Catalogue, imports: Imports, exports: Exports, queries: Queries) -> Self {
-        Self { catalogue, imports: ImportHandler::new(imports), exports, queries }
+    pub fn new(
+        catalogue: Catalogue,
+        imports: Imports,
+        exports: Exports,
+        queries: Queries,
+        past: Past,
+    ) -> Self {
+        Self { catalogue, imports: ImportHandler::new(imports), exports, queries, past }
     }
 
     async fn change(

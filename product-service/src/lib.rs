@@ -15,18 +15,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use contracts::shop::product::v1::product_service_server::ProductServiceServer;
+use eventsourcing::tasks::{self, TaskOptions, TaskQueue};
 use eventsourcing::{
     CommandProcessor, EventLog, FeedError, IntegrationFeed, LogFeed, LogOptions, Migrations, OpenError,
-    ProcessorOptions, Rebuilds, Subscriptions,
+    ProcessorOptions, Rebuilds, SubscriptionOptions, Subscriptions,
 };
 use service_runtime::grpc::Services;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use adapters::integration_events::{SOURCE, publish};
+use adapters::price_timers::{self, PriceTimers, TakeEffect};
 use adapters::projections::{self, Availability, ReadModel, complete_search};
 use adapters::{CacheFollower, LOOK_INTERVAL};
-use application::{Catalogue, Exports, Imports, ProductCache, Queries};
+use application::{Catalogue, Exports, Imports, Past, ProductCache, Queries};
 use grpc::ProductGrpc;
 
 /// Name of this service's log.
@@ -36,6 +38,7 @@ pub const LOG: &str = "product";
 pub const MIGRATIONS: Migrations = &[
     ("read model", include_str!("../migrations/1000_read_model.sql")),
     ("search", include_str!("../migrations/1100_search.sql")),
+    ("scheduled prices", include_str!("../migrations/1200_scheduled_prices.sql")),
 ];
 
 /// What the service needs to be told.
@@ -106,7 +109,7 @@ impl ProductService {
         Arc::new(LogFeed::new(self.log.clone(), SOURCE, publish))
     }
 
-    /// Starts commands and subscriptions, on tasks of `tracker`, until `stop`.
+    /// Starts commands, subscriptions and timers, on tasks of `tracker`, until `stop`.
     pub async fn start(
         self,
         upstream: Upstream,
@@ -133,12 +136,19 @@ impl ProductService {
             availability: availability.clone(),
         };
         tracker.spawn(follower.run(self.cache_look_interval, stop.clone()));
-        tracker.spawn(complete_search(log.pool().clone(), rebuilds.clone(), stop));
+        tracker.spawn(complete_search(log.pool().clone(), rebuilds.clone(), stop.clone()));
+
+        let catalogue = Catalogue::new(processor.clone());
+        let queue = TaskQueue::new(price_timers::QUEUE, TaskOptions::default());
+        let linger = SubscriptionOptions { linger: price_timers::LINGER, ..SubscriptionOptions::default() };
+        let timers = PriceTimers { queue: queue.clone() };
+        subscriptions.project_with(Arc::new(log.clone()), timers, linger).await?;
+        tasks::work(&log, queue, TakeEffect::new(catalogue.clone()), stop, &tracker);
 
         let queries = Queries::new(log.pool().clone(), cache, read_model, availability);
-        let imports = Imports::new(processor.clone(), queries.clone());
+        let imports = Imports::new(processor, queries.clone());
         let exports = Exports::new(log.clone(), queries.clone());
-        let grpc = ProductGrpc::new(Catalogue::new(processor), imports, exports, queries);
+        let grpc = ProductGrpc::new(catalogue, imports, exports, queries, Past::new(log));
         let services = Services::new().with(ProductServiceServer::new(grpc));
         Ok(Running { services, subscriptions, rebuilds })
     }

@@ -161,6 +161,7 @@ async fn judge(
     findings.push(orders::nothing_without(facts));
     findings.push(open_work::sagas_in_time(cut, facts));
     findings.push(catalogue::skus(facts));
+    findings.push(catalogue::timers(cut, facts));
     findings.push(catalogue::copy(cut, facts).await?);
     findings.extend(read_models::check(cut, facts).await?);
     findings.extend(deliveries.finish(cut).await?);

@@ -63,6 +63,12 @@ async fn what_is_not_sold_is_refused_by_its_line() {
     assert_eq!(refusal(&status), (Code::FailedPrecondition, "PRODUCT_DISCONTINUED".into()));
     assert_eq!(fact(&status, "field"), "lines[0].sku");
     assert_eq!(world.keys().await, 0);
+
+    let back = product::ProductReinstated { product_id: product_of("B-2") };
+    let position = world.change(ProductChange::ProductReinstated(back));
+    let request = wire::PlaceOrderRequest { min_position: position, ..app.order(&[("B-2", 1)]) };
+    let order = app.place(request).await.unwrap().order.unwrap();
+    assert_eq!((order.lines[0].name.as_str(), order.total), ("Tea strainer", eur(99)), "as it was before");
 }
 
 #[tokio::test]

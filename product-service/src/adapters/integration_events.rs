@@ -40,11 +40,19 @@ fn public(product_id: &str, event: ProductEvent) -> Option<Event> {
         ProductEvent::ProductDiscontinued { was_on_sale: true, .. } => {
             Some(Event::ProductDiscontinued(wire::ProductDiscontinued { product_id }))
         }
+        ProductEvent::ProductReinstated { on_sale: true, .. } => {
+            Some(Event::ProductReinstated(wire::ProductReinstated { product_id }))
+        }
         ProductEvent::ProductCreated { .. }
         | ProductEvent::VariantsAdded { on_sale: false, .. }
         | ProductEvent::PriceChanged { on_sale: false, .. }
         | ProductEvent::ProductRenamed { on_sale: false, .. }
         | ProductEvent::ProductDiscontinued { was_on_sale: false, .. }
+        | ProductEvent::ProductReinstated { on_sale: false, .. }
+        // The price is published when it changes.
+        | ProductEvent::PriceChangeScheduled { .. }
+        | ProductEvent::ScheduledPricesWithdrawn { .. }
+        | ProductEvent::ScheduledPriceTookEffect { .. }
         | ProductEvent::DescriptionChanged { .. }
         | ProductEvent::BrandChanged { .. }
         | ProductEvent::ProductRecategorized { .. }
@@ -76,6 +84,7 @@ fn published(event: Event) -> Published {
         Event::PriceChanged(_) => "shop.product.v1.ProductPriceChanged",
         Event::ProductRenamed(_) => "shop.product.v1.ProductRenamed",
         Event::ProductDiscontinued(_) => "shop.product.v1.ProductDiscontinued",
+        Event::ProductReinstated(_) => "shop.product.v1.ProductReinstated",
     };
     Published { event_type, data: wire::ProductEvent { event: Some(event) }.encode_to_vec() }
 }

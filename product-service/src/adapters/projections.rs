@@ -22,6 +22,7 @@ pub const TABLES: &[&str] = &[
     "products",
     "variants",
     "price_history",
+    "scheduled_prices",
     "availability",
     "product_search",
     "search_words",

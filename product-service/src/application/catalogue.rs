@@ -1,12 +1,15 @@
 //! Changes of products that people who run a shop ask for.
 
+use chrono::Utc;
 use eventsourcing::{CommandContext, CommandProcessor, Committed, Decide, ExecuteError};
 use uuid::Uuid;
 
 use crate::domain::details::Details;
-use crate::domain::operations::{self, AddVariants, Changed, CreateProduct, WantedHandle};
-use crate::domain::product::{Product, ProductCommand, ProductError};
-use crate::domain::{Assortment, ProductId};
+use crate::domain::operations::{
+    self, AddVariants, Changed, CreateProduct, SchedulePrice, Scheduled, WantedHandle,
+};
+use crate::domain::product::{Product, ProductCommand, ProductError, ScheduledPrice};
+use crate::domain::{Assortment, ProductId, ScheduleId};
 
 /// Creates and changes products.
 #[derive(Clone)]
@@ -58,6 +61,30 @@ impl Catalogue {
     ) -> Outcome {
         let operation = AddVariants { product_id, assortment, expected_version };
         self.processor.execute(operation, context).await
+    }
+
+    /// Sets a price that takes effect by itself, under a new id.
+    pub async fn schedule_price(
+        &self,
+        product_id: ProductId,
+        scheduled: ScheduledPrice,
+        expected_version: Option<u64>,
+        context: CommandContext,
+    ) -> Result<Committed<Scheduled>, ExecuteError<ProductError>> {
+        let (schedule_id, now) = (Uuid::now_v7().into(), Utc::now());
+        let operation = SchedulePrice { product_id, schedule_id, scheduled, now, expected_version };
+        self.processor.execute(operation, context).await
+    }
+
+    /// Lets a scheduled price take effect, if its time has come and nothing became of it yet.
+    pub async fn take_effect(
+        &self,
+        product_id: ProductId,
+        schedule_id: ScheduleId,
+        context: CommandContext,
+    ) -> Outcome {
+        let command = ProductCommand::TakeEffect { schedule_id, now: Utc::now() };
+        self.change(Change { product_id, command, expected_version: None }, context).await
     }
 
     /// Carries out a change that claims neither SKUs nor a handle.

@@ -1,6 +1,7 @@
 //! What `shop import` needs: one product of a file at a time, brought to what the file says. Everything that an
 //! import decides is decided in the log, see [`ImportProduct`]; a dry run decides the same on copies in memory.
 
+use chrono::Utc;
 use eventsourcing::{
     CommandContext, CommandProcessor, Committed, Decider, DecodeError, EventLog, ExecuteError, Halt,
     InMemoryStreams, StreamId,
@@ -99,7 +100,8 @@ fn operation(
     assortment: Assortment,
     status: FileStatus,
 ) -> ImportProduct {
-    ImportProduct { new_product_id: Uuid::now_v7().into(), handle, details, assortment, status }
+    let (new_product_id, now) = (Uuid::now_v7().into(), Utc::now());
+    ImportProduct { new_product_id, handle, details, assortment, status, now }
 }
 
 /// A stream of the log, in memory.

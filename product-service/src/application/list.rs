@@ -38,7 +38,7 @@ impl ListFilter {
     /// The ids of at most `limit` products behind `after`, the newest first, each with about how many bytes it is.
     pub fn query(&self, after: Option<ProductId>, limit: i64) -> QueryBuilder<Postgres> {
         let mut sql = QueryBuilder::new(
-            "SELECT p.product_id, octet_length(p.description) + p.variant_count * 256 AS bytes \
+            "SELECT p.product_id, octet_length(p.description) + (p.variant_count + p.scheduled_count) * 256 AS bytes \
              FROM products p WHERE p.status = ",
         );
         sql.push_bind(status_name(self.status));

@@ -25,7 +25,12 @@ const SELECT_PRODUCTS: &str = "SELECT p.product_id, p.handle, p.name, p.descript
         (SELECT coalesce(jsonb_agg(jsonb_build_object('sku', v.sku, 'option_values', v.option_values, \
                     'price', v.price, 'barcode', v.barcode, 'in_stock', coalesce(a.in_stock, false)) \
                     ORDER BY v.ordinal), '[]') \
-           FROM variants v LEFT JOIN availability a USING (sku) WHERE v.product_id = p.product_id) AS variants \
+           FROM variants v LEFT JOIN availability a USING (sku) WHERE v.product_id = p.product_id) AS variants, \
+        CASE WHEN p.scheduled_count = 0 THEN '[]'::jsonb ELSE \
+        (SELECT coalesce(jsonb_agg(jsonb_build_object('schedule_id', s.schedule_id, 'sku', s.sku, \
+                    'price', s.price, 'effective_at', s.effective_at, 'reason', s.reason) \
+                    ORDER BY s.effective_at, s.schedule_id), '[]') \
+           FROM scheduled_prices s WHERE s.product_id = p.product_id) END AS scheduled_prices \
    FROM products p WHERE p.product_id = ANY($1) ORDER BY p.product_id DESC";
 
 /// Reads of products and their prices.
@@ -194,6 +199,7 @@ fn product_view(row: &PgRow) -> Result<ProductView, sqlx::Error> {
         options: row.try_get::<Json<_>, _>("options")?.0,
         currency: currency(row)?,
         variants: row.try_get::<Json<_>, _>("variants")?.0,
+        scheduled_prices: row.try_get::<Json<_>, _>("scheduled_prices")?.0,
         created_at: row.try_get("created_at")?,
         updated_at: row.try_get("updated_at")?,
         version: row.try_get::<i64, _>("version")?.cast_unsigned(),

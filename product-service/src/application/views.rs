@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use crate::domain::details::Image;
 use crate::domain::product::ProductStatus;
-use crate::domain::{Currency, Handle, ProductId, Sku};
+use crate::domain::{Currency, Handle, ProductId, ScheduleId, Sku};
 
 /// A product as it can be seen.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,6 +28,8 @@ pub struct ProductView {
     pub currency: Currency,
     /// In the order in which they were added.
     pub variants: Vec<VariantView>,
+    /// Prices to come, the next one first.
+    pub scheduled_prices: Vec<ScheduledPriceView>,
     pub created_at: DateTime<Utc>,
     pub updated_at: DateTime<Utc>,
     /// Version of its stream.
@@ -45,6 +47,17 @@ pub struct VariantView {
     pub barcode: Option<String>,
     /// Whether inventory has said so.
     pub in_stock: bool,
+}
+
+/// A price to come.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct ScheduledPriceView {
+    pub schedule_id: ScheduleId,
+    pub sku: Sku,
+    /// In minor units of the product's currency.
+    pub price: i64,
+    pub effective_at: DateTime<Utc>,
+    pub reason: String,
 }
 
 /// A page of products, the newest first.
@@ -91,6 +104,7 @@ impl ProductView {
     pub fn approximate_bytes(&self) -> usize {
         let list = |list: &[String]| list.iter().map(|text| text.len() + OVERHEAD_BYTES).sum::<usize>();
         let variant = |v: &VariantView| 4 * OVERHEAD_BYTES + v.sku.as_str().len() + list(&v.option_values);
+        let scheduled = |s: &ScheduledPriceView| size_of_val(s) + s.sku.as_str().len() + s.reason.len();
         size_of::<Self>()
             + self.handle.as_str().len()
             + self.name.len()
@@ -103,6 +117,7 @@ impl ProductView {
             + self.attributes.iter().map(|(k, v)| k.len() + v.len() + 2 * OVERHEAD_BYTES).sum::<usize>()
             + self.images.iter().map(|i| i.url.len() + i.alt_text.len() + 2 * OVERHEAD_BYTES).sum::<usize>()
             + self.variants.iter().map(variant).sum::<usize>()
+            + self.scheduled_prices.iter().map(scheduled).sum::<usize>()
     }
 }
 
@@ -125,6 +140,7 @@ impl ProductView {
             options: vec![],
             currency: Currency::from_code("EUR").unwrap(),
             variants: vec![],
+            scheduled_prices: vec![],
             created_at: at,
             updated_at: at,
             version: 1,

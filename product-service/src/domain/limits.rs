@@ -34,6 +34,16 @@ pub const MAX_ALT_CHARS: usize = 512;
 /// Characters of the reason for a change.
 pub const MAX_REASON_CHARS: usize = 200;
 
+/// Prices to come of one variant.
+pub const MAX_SCHEDULED_PER_VARIANT: usize = 10;
+/// Prices to come of one product. They are part of every view of it.
+pub const MAX_SCHEDULED_PER_PRODUCT: usize = 2_048;
+/// How far ahead a price can be scheduled, in days: two years.
+pub const MAX_SCHEDULED_DAYS: i64 = 731;
+/// Scheduled prices that have ended and are still known by their ids: who withdraws one of those learns what became
+/// of it, and of an older one only that it is not there.
+pub const ENDED_SCHEDULES_KNOWN: usize = 100;
+
 /// The highest price, in minor units: times the largest quantity it is still far below `i64::MAX`.
 pub const MAX_PRICE_MINOR: i64 = 100_000_000_000;
 

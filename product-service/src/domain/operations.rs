@@ -2,13 +2,14 @@
 
 mod import;
 
+use chrono::{DateTime, Utc};
 use eventsourcing::{Halt, Operation, StreamId, View};
 use serde::{Deserialize, Serialize};
 
 use super::claims::{ClaimFor, HandleClaim, SkuClaim};
 use super::details::Details;
-use super::product::{Product, ProductCommand, ProductError};
-use super::{Assortment, Handle, ProductId, Variant};
+use super::product::{Product, ProductCommand, ProductError, ScheduledPrice};
+use super::{Assortment, Handle, ProductId, ScheduleId, Variant};
 
 pub use import::{FileStatus, ImportNote, ImportOutcome, ImportProduct, ImportReport};
 
@@ -83,6 +84,42 @@ impl Operation for AddVariants {
             view.decide::<Product>(&stream, &ProductCommand::AddVariants(self.assortment.clone()))?;
         claim_skus(view, self.product_id, self.assortment.variants())?;
         Ok(Changed { product_id: self.product_id, version })
+    }
+}
+
+/// Sets a price that takes effect by itself.
+#[derive(Clone, Debug)]
+pub struct SchedulePrice {
+    pub product_id: ProductId,
+    /// New.
+    pub schedule_id: ScheduleId,
+    pub scheduled: ScheduledPrice,
+    pub now: DateTime<Utc>,
+    /// Refuse unless the product has this version now.
+    pub expected_version: Option<u64>,
+}
+
+/// The price that was scheduled, and its product.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scheduled {
+    #[serde(flatten)]
+    pub changed: Changed,
+    pub schedule_id: ScheduleId,
+}
+
+impl Operation for SchedulePrice {
+    type Reply = Scheduled;
+    type Rejection = ProductError;
+
+    fn run(&self, view: &mut View<'_>) -> Result<Scheduled, Halt<ProductError>> {
+        let Self { product_id, schedule_id, now, .. } = *self;
+        let stream = product_stream(product_id);
+        if let Some(expected) = self.expected_version {
+            view.expect_version::<Product, _>(&stream, expected)?;
+        }
+        let command = ProductCommand::SchedulePrice { schedule_id, scheduled: self.scheduled.clone(), now };
+        let version = view.decide::<Product>(&stream, &command)?;
+        Ok(Scheduled { changed: Changed { product_id, version }, schedule_id })
     }
 }
 

@@ -2,27 +2,30 @@
 //! [`claims`](super::claims) to say.
 //!
 //! A product begins as a draft, is published once, and may be discontinued from either; a discontinued product does
-//! not change any more. What changes nothing leaves no event.
+//! not change until it is reinstated, and is then what it was before. What changes nothing leaves no event.
 
 mod commands;
 mod errors;
 mod events;
+mod schedules;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use eventsourcing::Decider;
 use serde::{Deserialize, Serialize};
 
 use super::details::{DetailChange, Details, Field, Fingerprint};
 use super::limits::{MAX_VARIANTS, VARIANTS_PER_EVENT};
-use super::{Assortment, Currency, Handle, Offer, Sku, Variant};
+use super::{Assortment, Currency, Handle, Offer, Price, Sku, Variant};
 
 pub use commands::{NewPrice, ProductCommand, WantedStatus};
 pub use errors::ProductError;
 pub use events::ProductEvent;
+pub use schedules::{ScheduledPrice, Schedules};
 
 /// The decider of the category `product`, whose keys are product ids.
 pub struct Product;
@@ -49,6 +52,10 @@ pub struct ProductState {
     pub options: Vec<String>,
     /// In the order in which they were added. Shared, since a state is copied for every append.
     pub variants: Vec<Arc<Variant>>,
+    /// Prices to come.
+    pub schedules: Schedules,
+    /// Whether it was on sale when it was discontinued.
+    was_on_sale: bool,
     fingerprints: BTreeMap<Field, Fingerprint>,
 }
 
@@ -66,19 +73,11 @@ impl ProductState {
     pub fn variants_by_sku(&self) -> HashMap<&Sku, &Variant> {
         self.variants.iter().map(|variant| (&variant.sku, &**variant)).collect()
     }
-
-    /// That the product is there and changes still.
-    fn alive(&self) -> Result<(), ProductError> {
-        match self.status {
-            ProductStatus::Absent => Err(ProductError::UnknownProduct),
-            ProductStatus::Draft | ProductStatus::Active => Ok(()),
-            ProductStatus::Discontinued => Err(ProductError::ProductIsDiscontinued),
-        }
-    }
 }
 
 impl Decider for Product {
     const CATEGORY: &'static str = "product";
+    const STATE_VERSION: i32 = 2;
     const SNAPSHOT_EVERY: Option<u64> = Some(100);
     type State = ProductState;
     type Command = ProductCommand;
@@ -86,25 +85,35 @@ impl Decider for Product {
     type Error = ProductError;
 
     fn decide(state: &ProductState, command: &ProductCommand) -> Result<Vec<ProductEvent>, ProductError> {
-        if let ProductCommand::Create { handle, details, assortment, publish } = command {
-            return create(state, handle, details, assortment, *publish);
-        }
-        // What is ended already can be ended again.
-        if state.status == ProductStatus::Discontinued
-            && matches!(command, ProductCommand::Discontinue { .. })
-        {
-            return Ok(Vec::new());
-        }
-        state.alive()?;
-        match command {
-            ProductCommand::Create { .. } => Err(ProductError::ProductExists),
-            ProductCommand::Update { changes, status } => update(state, changes, *status),
-            ProductCommand::AddVariants(assortment) => add_variants(state, assortment),
-            ProductCommand::ChangePrices { prices, reason } => change_prices(state, prices, reason),
-            ProductCommand::Discontinue { reason } => {
-                let (reason, was_on_sale) = (reason.clone(), state.on_sale());
-                Ok(vec![ProductEvent::ProductDiscontinued { reason, was_on_sale }])
+        match (command, state.status) {
+            (ProductCommand::Create { handle, details, assortment, publish }, _) => {
+                create(state, handle, details, assortment, *publish)
             }
+            (_, ProductStatus::Absent) => Err(ProductError::UnknownProduct),
+            // What is ended already can be ended again, and what is not ended can be reinstated.
+            (ProductCommand::Discontinue { .. }, ProductStatus::Discontinued)
+            | (ProductCommand::Reinstate { .. }, ProductStatus::Draft | ProductStatus::Active) => Ok(vec![]),
+            (ProductCommand::Reinstate { reason }, ProductStatus::Discontinued) => {
+                let (reason, on_sale) = (reason.clone(), state.was_on_sale);
+                Ok(vec![ProductEvent::ProductReinstated { reason, on_sale }])
+            }
+            // A discontinued product has no scheduled prices; what became of one can be asked nevertheless.
+            (ProductCommand::WithdrawScheduledPrice { schedule_id, reason }, _) => {
+                schedules::withdraw(state, *schedule_id, reason)
+            }
+            (ProductCommand::TakeEffect { schedule_id, now }, _) => {
+                schedules::take_effect(state, *schedule_id, *now)
+            }
+            (_, ProductStatus::Discontinued) => Err(ProductError::ProductIsDiscontinued),
+            (ProductCommand::Update { changes, status }, _) => update(state, changes, *status),
+            (ProductCommand::AddVariants(assortment), _) => add_variants(state, assortment),
+            (ProductCommand::ChangePrices { prices, reason, now }, _) => {
+                change_prices(state, prices, reason, *now)
+            }
+            (ProductCommand::SchedulePrice { schedule_id, scheduled, now }, _) => {
+                schedules::schedule(state, *schedule_id, scheduled, *now)
+            }
+            (ProductCommand::Discontinue { reason }, _) => Ok(discontinue(state, reason)),
         }
     }
 
@@ -128,7 +137,24 @@ impl Decider for Product {
                     Arc::make_mut(variant).price = *price;
                 }
             }
-            ProductEvent::ProductDiscontinued { .. } => state.status = ProductStatus::Discontinued,
+            ProductEvent::ProductDiscontinued { was_on_sale, .. } => {
+                state.was_on_sale = *was_on_sale;
+                state.status = ProductStatus::Discontinued;
+            }
+            ProductEvent::ProductReinstated { on_sale, .. } => {
+                state.status = if *on_sale { ProductStatus::Active } else { ProductStatus::Draft };
+            }
+            ProductEvent::PriceChangeScheduled { schedule_id, sku, price, effective_at, reason } => {
+                let (sku, price, effective_at) = (sku.clone(), *price, *effective_at);
+                let scheduled = ScheduledPrice { sku, price, effective_at, reason: reason.clone() };
+                state.schedules.add(*schedule_id, scheduled);
+            }
+            ProductEvent::ScheduledPricesWithdrawn { schedules, .. } => {
+                schedules.iter().for_each(|schedule_id| state.schedules.withdrawn(*schedule_id));
+            }
+            ProductEvent::ScheduledPriceTookEffect { schedule_id, .. } => {
+                state.schedules.took_effect(*schedule_id);
+            }
             ProductEvent::ProductRenamed { name, .. } => note(&mut state, DetailChange::Name(name.clone())),
             ProductEvent::DescriptionChanged { description } => {
                 note(&mut state, DetailChange::Description(description.clone()));
@@ -222,31 +248,57 @@ fn add_variants(state: &ProductState, assortment: &Assortment) -> Result<Vec<Pro
     Ok(added(assortment.variants(), state.on_sale()).collect())
 }
 
+/// What was scheduled for a time that has come, and that no timer has brought to pass yet, comes first: so a price that
+/// somebody sets is never replaced by one of an earlier time.
 fn change_prices(
     state: &ProductState,
     prices: &[NewPrice],
     reason: &str,
+    now: DateTime<Utc>,
 ) -> Result<Vec<ProductEvent>, ProductError> {
     let known = state.variants_by_sku();
     let mut events = Vec::new();
     for NewPrice { sku, price } in prices {
-        let Some(variant) = known.get(sku) else {
-            return Err(ProductError::UnknownVariant { sku: sku.clone() });
-        };
-        if let Some(expected) = state.currency.filter(|currency| *currency != price.currency) {
-            return Err(ProductError::CurrencyDiffers { expected });
-        }
-        if variant.price != *price {
-            events.push(ProductEvent::PriceChanged {
-                sku: sku.clone(),
-                price: *price,
-                previous: variant.price,
-                reason: reason.to_owned(),
-                on_sale: state.on_sale(),
-            });
-        }
+        let variant = priceable(state, &known, sku, price)?;
+        let previous = schedules::reach(state, variant, now, &mut events);
+        events.extend(repriced(state, sku, *price, previous, reason));
     }
     Ok(events)
+}
+
+/// The variant that a price is meant for.
+fn priceable<'v>(
+    state: &ProductState,
+    known: &HashMap<&Sku, &'v Variant>,
+    sku: &Sku,
+    price: &Price,
+) -> Result<&'v Variant, ProductError> {
+    let Some(variant) = known.get(sku) else {
+        return Err(ProductError::UnknownVariant { sku: sku.clone() });
+    };
+    match state.currency.filter(|currency| *currency != price.currency) {
+        Some(expected) => Err(ProductError::CurrencyDiffers { expected }),
+        None => Ok(variant),
+    }
+}
+
+/// The same price is no change.
+fn repriced(
+    state: &ProductState,
+    sku: &Sku,
+    price: Price,
+    previous: Price,
+    reason: &str,
+) -> Option<ProductEvent> {
+    let (sku, reason, on_sale) = (sku.clone(), reason.to_owned(), state.on_sale());
+    (price != previous).then_some(ProductEvent::PriceChanged { sku, price, previous, reason, on_sale })
+}
+
+fn discontinue(state: &ProductState, reason: &str) -> Vec<ProductEvent> {
+    let mut events = Vec::from_iter(schedules::withdraw_all(state, reason));
+    let (reason, was_on_sale) = (reason.to_owned(), state.on_sale());
+    events.push(ProductEvent::ProductDiscontinued { reason, was_on_sale });
+    events
 }
 
 fn added(variants: &[Variant], on_sale: bool) -> impl Iterator<Item = ProductEvent> + '_ {

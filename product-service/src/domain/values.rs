@@ -15,6 +15,10 @@ use super::text::slug;
 pub enum InvalidValue {
     #[error("must be a product id, which is a UUID")]
     ProductId,
+    #[error("must be the id of a scheduled price, which is a UUID")]
+    ScheduleId,
+    #[error("must be a time that calendars have, from the year 1 to 9999")]
+    Time,
     #[error("must have 1 to {MAX_SKU_CHARS} characters and at most {MAX_KEY_BYTES} bytes")]
     SkuLength,
     #[error("must have 1 to {MAX_NAME_CHARS} characters and at most {MAX_KEY_BYTES} bytes")]
@@ -80,6 +84,35 @@ impl From<Uuid> for ProductId {
 }
 
 impl fmt::Display for ProductId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Names a price to come, within its product.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ScheduleId(Uuid);
+
+impl ScheduleId {
+    /// # Errors
+    /// When it is not a UUID.
+    pub fn parse(text: &str) -> Result<Self, InvalidValue> {
+        Uuid::try_parse(text).map(Self).map_err(|_| InvalidValue::ScheduleId)
+    }
+
+    pub fn as_uuid(&self) -> Uuid {
+        self.0
+    }
+}
+
+impl From<Uuid> for ScheduleId {
+    fn from(id: Uuid) -> Self {
+        Self(id)
+    }
+}
+
+impl fmt::Display for ScheduleId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }

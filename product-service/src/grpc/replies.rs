@@ -5,7 +5,7 @@ use contracts::shop::product::v1 as wire;
 use contracts::shop::r#type::v1::Money;
 use service_runtime::etag;
 
-use crate::application::{PricePoint, ProductView, VariantView};
+use crate::application::{PricePoint, ProductView, ScheduledPriceView, VariantView};
 use crate::domain::Currency;
 use crate::domain::details::{Field, Image};
 use crate::domain::operations::{ImportOutcome, ImportReport};
@@ -28,6 +28,17 @@ pub(super) fn product(view: &ProductView) -> wire::Product {
         created_at: Some(timestamp(view.created_at)),
         updated_at: Some(timestamp(view.updated_at)),
         etag: etag::of(view.version),
+        scheduled_prices: view.scheduled_prices.iter().map(|s| scheduled_price(s, view.currency)).collect(),
+    }
+}
+
+fn scheduled_price(view: &ScheduledPriceView, currency: Currency) -> wire::ScheduledPrice {
+    wire::ScheduledPrice {
+        schedule_id: view.schedule_id.to_string(),
+        sku: view.sku.to_string(),
+        price: Some(money(view.price, currency)),
+        effective_time: Some(timestamp(view.effective_at)),
+        reason: view.reason.clone(),
     }
 }
 
@@ -99,6 +110,6 @@ fn money(minor_units: i64, currency: Currency) -> Money {
     Money { currency_code: currency.code().to_owned(), minor_units }
 }
 
-fn timestamp(at: DateTime<Utc>) -> prost_types::Timestamp {
+pub(super) fn timestamp(at: DateTime<Utc>) -> prost_types::Timestamp {
     prost_types::Timestamp { seconds: at.timestamp(), nanos: at.timestamp_subsec_nanos().cast_signed() }
 }

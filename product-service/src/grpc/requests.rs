@@ -1,8 +1,12 @@
 //! From messages to this service's values. Everything that is wrong with a request is collected, so that its
 //! sender learns it at once.
 
+use std::ops::RangeInclusive;
+
+use chrono::{DateTime, Utc};
 use contracts::shop::product::v1 as wire;
 use contracts::shop::r#type::v1::Money;
+use prost_types::Timestamp;
 use service_runtime::status::{self, Violations};
 use tonic::Status;
 
@@ -11,14 +15,19 @@ use crate::application::{Creation, ListFilter, PriceRange};
 use crate::domain::details::{DetailChange, Details, Field, Image};
 use crate::domain::limits::{MAX_NAME_CHARS, MAX_REASON_CHARS, MAX_VARIANTS};
 use crate::domain::operations::{FileStatus, WantedHandle};
-use crate::domain::product::{ProductStatus, WantedStatus};
+use crate::domain::product::{ProductCommand, ProductStatus, ScheduledPrice, WantedStatus};
 use crate::domain::text;
-use crate::domain::{Assortment, Currency, Handle, InvalidValue, NewVariant, Price, ProductId, Sku};
+use crate::domain::{
+    Assortment, Currency, Handle, InvalidValue, NewVariant, Price, ProductId, ScheduleId, Sku,
+};
 
 /// The field of an update mask that is no detail.
 pub(super) const STATUS_FIELD: &str = "status";
 /// Longest category in a filter, in bytes: a path of ten levels.
 const MAX_CATEGORY_BYTES: usize = 10 * (4 * MAX_NAME_CHARS + 3);
+/// The seconds of times that are times: from the year 1 to 9999.
+const TIMES: RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
+const NANOS_PER_SECOND: u32 = 1_000_000_000;
 /// Most entries of an update mask: each field some times over.
 const MAX_MASK_PATHS: usize = 64;
 
@@ -100,6 +109,16 @@ impl Checked {
 
     fn currency(&mut self, at: &str, code: &str) -> Option<Currency> {
         self.field(at, Currency::from_code(code).map_err(|_| InvalidValue::Currency))
+    }
+
+    fn time(&mut self, name: &str, time: Option<Timestamp>) -> Option<DateTime<Utc>> {
+        let Some(Timestamp { seconds, nanos }) = time else {
+            return self.field(name, Err(InvalidValue::Empty));
+        };
+        let nanos = u32::try_from(nanos).ok().filter(|nanos| *nanos < NANOS_PER_SECOND);
+        let known = nanos.filter(|_| TIMES.contains(&seconds));
+        let time = known.and_then(|nanos| DateTime::from_timestamp(seconds, nanos));
+        self.field(name, time.ok_or(InvalidValue::Time))
     }
 
     fn reason(&mut self, reason: &str) -> Option<String> {
@@ -248,12 +267,41 @@ pub(super) fn price_change(request: wire::ChangePriceRequest) -> Result<PriceCha
     checked.finish(change())
 }
 
-pub(super) fn discontinuation(
-    request: wire::DiscontinueProductRequest,
-) -> Result<(ProductId, String), Status> {
+pub(super) fn schedule(
+    request: wire::SchedulePriceChangeRequest,
+) -> Result<(ProductId, ScheduledPrice), Status> {
     let mut checked = Checked::default();
     let product_id = checked.product_id(&request.product_id);
+    let sku = checked.field("sku", Sku::parse(&request.sku));
+    let price = checked.price("price", request.price);
+    let effective_at = checked.time("effective_time", request.effective_time);
     let reason = checked.reason(&request.reason);
+    let scheduled = || {
+        let (sku, price, effective_at, reason) = (sku?, price?, effective_at?, reason?);
+        Some((product_id?, ScheduledPrice { sku, price, effective_at, reason }))
+    };
+    checked.finish(scheduled())
+}
+
+pub(super) fn withdrawal(
+    request: &wire::WithdrawScheduledPriceRequest,
+) -> Result<(ProductId, ProductCommand), Status> {
+    let mut checked = Checked::default();
+    let product_id = checked.product_id(&request.product_id);
+    let schedule_id = checked.field("schedule_id", ScheduleId::parse(&request.schedule_id));
+    let reason = checked.reason(&request.reason);
+    let withdrawal = || {
+        let (schedule_id, reason) = (schedule_id?, reason?);
+        Some((product_id?, ProductCommand::WithdrawScheduledPrice { schedule_id, reason }))
+    };
+    checked.finish(withdrawal())
+}
+
+/// A product, and why something is done with it.
+pub(super) fn reasoned(product_id: &str, reason: &str) -> Result<(ProductId, String), Status> {
+    let mut checked = Checked::default();
+    let product_id = checked.product_id(product_id);
+    let reason = checked.reason(reason);
     checked.finish(product_id.zip(reason))
 }
 
@@ -284,6 +332,18 @@ pub(super) fn product_id(text: &str) -> Result<ProductId, Status> {
     let mut checked = Checked::default();
     let product_id = checked.product_id(text);
     checked.finish(product_id)
+}
+
+/// A product, and the time to show it at if there is one.
+pub(super) fn as_of(
+    request: &wire::GetProductAsOfRequest,
+    now: DateTime<Utc>,
+) -> Result<(ProductId, Option<DateTime<Utc>>), Status> {
+    let mut checked = Checked::default();
+    let product_id = checked.product_id(&request.product_id);
+    let time = request.time.as_ref().and_then(|time| checked.time("time", Some(*time)));
+    checked.0.check(time.is_none_or(|time| time <= now), "time", "must not be in the future");
+    checked.finish(product_id.map(|product_id| (product_id, time)))
 }
 
 /// A product, and one of its variants if only that is meant.

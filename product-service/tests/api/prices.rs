@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::support::{App, eur, fields, named, sized, start};
 
-async fn history(app: &App, product_id: &str, sku: &str, page_size: i32) -> Vec<wire::PriceChange> {
+pub async fn history(app: &App, product_id: &str, sku: &str, page_size: i32) -> Vec<wire::PriceChange> {
     let mut request = wire::GetPriceHistoryRequest {
         product_id: product_id.to_owned(),
         sku: sku.to_owned(),

@@ -69,3 +69,26 @@ async fn products_of_the_same_name_that_are_made_at_once_get_handles_of_their_ow
     first.stop().await;
     second.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_sku_of_a_discontinued_product_is_still_its_own_while_it_comes_back() {
+    let (database, inventory, first) = start().await;
+    let second = App::start(&database, &inventory).await;
+    let product_id = first.create(named("Knife")).await.unwrap().product.unwrap().product_id;
+    let end = wire::DiscontinueProductRequest { product_id: product_id.clone(), ..Default::default() };
+    let back = wire::ReinstateProductRequest { product_id: product_id.clone(), ..Default::default() };
+    for round in 0..10 {
+        let reinstated = async {
+            first.client().discontinue_product(operator(end.clone())).await.unwrap();
+            first.client().reinstate_product(operator(back.clone())).await.unwrap();
+        };
+        let other =
+            wire::CreateProductRequest { variants: vec![plain("Knife", 1)], ..named(&format!("{round}")) };
+        let ((), taken) = tokio::join!(reinstated, try_create(&second, other));
+        assert!(!taken, "round {round}");
+    }
+    let seen = second.get(&product_id, &first.now().await).await.unwrap();
+    assert_eq!(seen.status(), wire::ProductStatus::Active);
+    first.stop().await;
+    second.stop().await;
+}

@@ -1,15 +1,18 @@
 //! What an import does with a product that is there already.
 
+use chrono::{DateTime, TimeDelta};
 use eventsourcing::Decide;
 use eventsourcing::InMemoryStreams;
-use product_service::domain::Assortment;
 use product_service::domain::details::{DetailChange, Field};
 use product_service::domain::operations::{
-    FileStatus, ImportNote, ImportOutcome, ImportProduct, ImportReport, product_stream,
+    FileStatus, ImportNote, ImportOutcome, ImportProduct, ImportReport, SchedulePrice, product_stream,
 };
-use product_service::domain::product::{Product, ProductCommand, ProductError, ProductStatus};
+use product_service::domain::product::{
+    Product, ProductCommand, ProductError, ProductStatus, ScheduledPrice,
+};
+use product_service::domain::{Assortment, NewVariant};
 
-use crate::support::{draft, handle, id, priced, rejection, sizes, sku, state};
+use crate::support::{draft, eur, handle, id, priced, rejection, sizes, sku, state};
 
 fn file(status: FileStatus, name: &str, assortment: Assortment) -> ImportProduct {
     ImportProduct {
@@ -18,6 +21,7 @@ fn file(status: FileStatus, name: &str, assortment: Assortment) -> ImportProduct
         details: vec![DetailChange::Name(name.into()), DetailChange::Tags(vec!["linen".into()])],
         assortment,
         status,
+        now: DateTime::UNIX_EPOCH,
     }
 }
 
@@ -112,10 +116,10 @@ fn details_that_no_file_has_stay_and_what_people_changed_is_set_again() {
 fn other_option_values_of_a_known_variant_are_told_and_left() {
     let mut streams = InMemoryStreams::default();
     run(&mut streams, &file(FileStatus::Active, "Shirt", sizes(&["S", "M"])));
-    let renamed = product_service::domain::NewVariant {
+    let renamed = NewVariant {
         sku: sku("S"),
         options: vec![("Size".into(), "small".into())],
-        price: crate::support::eur(1000),
+        price: eur(1000),
         barcode: String::new(),
     };
     let import = file(FileStatus::Active, "Shirt", Assortment::check(vec![renamed]).unwrap());
@@ -129,6 +133,52 @@ fn a_sku_of_another_product_refuses_the_import_as_a_whole() {
     streams.run(&draft(2, None, "Blouse", &["M"])).unwrap();
     let before = state(&streams, 1);
     let refused = rejection(&mut streams, &file(FileStatus::Active, "Jacket", priced(&[("S", 1), ("M", 1)])));
-    assert!(matches!(refused, ProductError::SkuTaken { product_id, .. } if product_id == id(2)));
+    assert_eq!(refused, ProductError::SkuTaken { index: 1, sku: sku("M"), product_id: id(2) });
     assert_eq!(state(&streams, 1), before);
+}
+
+#[test]
+fn a_refused_variant_is_named_by_its_place_among_all_variants_of_the_file() {
+    let mut streams = InMemoryStreams::default();
+    run(&mut streams, &file(FileStatus::Active, "Shirt", sizes(&["S", "M"])));
+    streams.run(&draft(2, None, "Blouse", &["XL"])).unwrap();
+    let import = |skus| file(FileStatus::Active, "Shirt", sizes(skus));
+    let taken = ProductError::SkuTaken { index: 3, sku: sku("XL"), product_id: id(2) };
+    assert_eq!(rejection(&mut streams, &import(&["S", "L", "M", "XL"])), taken);
+
+    let sized = |text: &str, size: &str| NewVariant {
+        sku: sku(text),
+        options: vec![("Size".into(), size.into())],
+        price: eur(1000),
+        barcode: String::new(),
+    };
+    let variants = vec![sized("S", "small"), sized("N", "new"), sized("X", "M")];
+    let import = file(FileStatus::Active, "Shirt", Assortment::check(variants).unwrap());
+    let taken = ProductError::OptionValuesTaken { index: 2, sku: sku("M") };
+    assert_eq!(rejection(&mut streams, &import), taken);
+}
+
+#[test]
+fn what_was_due_before_an_import_comes_before_its_prices() {
+    let mut streams = InMemoryStreams::default();
+    let import =
+        |price, now| ImportProduct { now, ..file(FileStatus::Active, "Shirt", priced(&[("S", price)])) };
+    run(&mut streams, &import(1000, DateTime::UNIX_EPOCH));
+    let due = DateTime::UNIX_EPOCH + TimeDelta::minutes(10);
+    let schedule = SchedulePrice {
+        product_id: id(1),
+        schedule_id: uuid::Uuid::from_u128(1).into(),
+        scheduled: ScheduledPrice {
+            sku: sku("S"),
+            price: eur(900),
+            effective_at: due,
+            reason: String::new(),
+        },
+        now: DateTime::UNIX_EPOCH,
+        expected_version: None,
+    };
+    streams.run(&schedule).unwrap();
+    let (_, events) = run(&mut streams, &import(800, due));
+    assert_eq!(events, ["ScheduledPriceTookEffect", "PriceChanged", "PriceChanged"]);
+    assert_eq!(state(&streams, 1).variants[0].price, eur(800));
 }

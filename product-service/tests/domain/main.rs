@@ -7,4 +7,5 @@ mod imports;
 mod operations;
 mod published;
 mod support;
+mod timeline;
 mod uniqueness;

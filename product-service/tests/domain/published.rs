@@ -100,9 +100,14 @@ fn what_concerns_a_sale_is_published_while_the_product_is_on_sale() {
             Event::ProductRenamed(wire::ProductRenamed { product_id: product_id.clone(), name }),
         ),
         (
-            ProductEvent::ProductDiscontinued { reason, was_on_sale: true },
+            ProductEvent::ProductDiscontinued { reason: reason.clone(), was_on_sale: true },
             "shop.product.v1.ProductDiscontinued",
-            Event::ProductDiscontinued(wire::ProductDiscontinued { product_id }),
+            Event::ProductDiscontinued(wire::ProductDiscontinued { product_id: product_id.clone() }),
+        ),
+        (
+            ProductEvent::ProductReinstated { reason, on_sale: true },
+            "shop.product.v1.ProductReinstated",
+            Event::ProductReinstated(wire::ProductReinstated { product_id }),
         ),
     ] {
         assert_eq!(public(&event), Some((event_type, expected)));
@@ -110,8 +115,9 @@ fn what_concerns_a_sale_is_published_while_the_product_is_on_sale() {
 }
 
 #[test]
-fn drafts_texts_and_claims_are_private() {
+fn drafts_texts_prices_to_come_and_claims_are_private() {
     let reason = String::new;
+    let schedule_id = Uuid::nil().into();
     for event in [
         ProductEvent::VariantsAdded { variants: variants(), on_sale: false },
         ProductEvent::PriceChanged {
@@ -123,6 +129,16 @@ fn drafts_texts_and_claims_are_private() {
         },
         ProductEvent::ProductRenamed { name: "Shirt".into(), on_sale: false },
         ProductEvent::ProductDiscontinued { reason: reason(), was_on_sale: false },
+        ProductEvent::ProductReinstated { reason: reason(), on_sale: false },
+        ProductEvent::PriceChangeScheduled {
+            schedule_id,
+            sku: sku("S"),
+            price: eur(900),
+            effective_at: DateTime::UNIX_EPOCH,
+            reason: reason(),
+        },
+        ProductEvent::ScheduledPricesWithdrawn { schedules: vec![schedule_id], reason: reason() },
+        ProductEvent::ScheduledPriceTookEffect { schedule_id, sku: sku("S") },
         ProductEvent::DescriptionChanged { description: "<p>".into() },
     ] {
         assert_eq!(public(&event), None, "{event:?}");

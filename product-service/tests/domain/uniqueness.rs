@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use chrono::DateTime;
 use eventsourcing::{Halt, InMemoryStreams};
 use product_service::domain::claims::{HandleClaim, SkuClaim};
 use product_service::domain::details::DetailChange;
@@ -71,6 +72,7 @@ fn run(streams: &mut InMemoryStreams, step: &Step) -> bool {
             details: vec![DetailChange::Name("Shirt".into())],
             assortment: sizes(&names(skus)),
             status: FileStatus::Active,
+            now: DateTime::UNIX_EPOCH,
         })),
     }
 }
@@ -120,6 +122,7 @@ proptest! {
                 details: vec![DetailChange::Name("Blouse".into())],
                 assortment: sizes(&names(skus)),
                 status: FileStatus::Discontinued,
+                now: DateTime::UNIX_EPOCH,
             };
             if streams.run(&import).is_ok() {
                 let (_, events) = streams.run(&import).unwrap();

@@ -338,6 +338,8 @@ async fn tamper_with_the_catalogue(shop: &mut Tampered) {
     let stream: String = sqlx::query_scalar(stream).fetch_one(&mut admin).await.unwrap();
     let taken = Injected::new(stream, "VariantsAdded", data);
     shop.inject(Log::Product, taken, "catalogue-skus").await;
+    let sql = "DELETE FROM eventsourcing.tasks WHERE queue = 'product.price-schedule'";
+    shop.sql(Log::Product, sql, "price-timers").await;
     for sql in [
         "UPDATE catalogue_variants SET unit_price = 1 WHERE sku = 'MUG'",
         "UPDATE catalogue_products SET discontinued = true WHERE name = 'A PEN'",
@@ -368,6 +370,13 @@ async fn read_models_that_were_tampered_with_are_found_out() {
         (Log::Product, "DELETE FROM search_words WHERE word = 'pen'", "read-model-search"),
         (Log::Product, "UPDATE search_terms SET products = products + 1", "read-model-search"),
         (Log::Product, "DELETE FROM variants WHERE sku = 'MUG'", "read-model-variants"),
+        (Log::Product, "UPDATE products SET scheduled_count = 2 WHERE name = 'A PEN'", "read-model-products"),
+        (
+            Log::Product,
+            "UPDATE scheduled_prices SET price = 9 WHERE sku = 'PEN'",
+            "read-model-scheduled-prices",
+        ),
+        (Log::Product, "DELETE FROM scheduled_prices WHERE sku = 'MUG'", "read-model-scheduled-prices"),
         (Log::Product, "UPDATE availability SET in_stock = false", "read-model-availability"),
         (Log::Inventory, "UPDATE stock_levels SET reserved = 7 WHERE sku = 'MUG'", "read-model-stock"),
         (Log::Inventory, &of("UPDATE reservations SET status = 'held'", one), "read-model-reservations"),

@@ -174,7 +174,7 @@ fn breaking(rpc: &Rpc, field: &Field, bad: &Bad, stage: &Stage) -> Vec<Case> {
     if let Some(route) = &rpc.route {
         // Without its variable a path leads elsewhere, if anywhere.
         let gone = rpc.in_path(field) && (bad.value.is_null() || bad.value == "");
-        let expect = if gone { Expect::http(&[404, 405]) } else { expect };
+        let expect = if gone { Expect::http(&[400, 404, 405]) } else { expect };
         // A query says of a list or message only what is in it, and of nothing nothing.
         let sayable = !rpc.in_query(field) || !(bad.value.is_array() || bad.value.is_object());
         if sayable {
@@ -326,6 +326,9 @@ fn anything(field: &Field) -> Value {
         Kind::String => json!("anything"),
         Kind::Bool => json!(true),
         Kind::Enum(_) | Kind::Int32 | Kind::Int64 => json!(1),
+        Kind::Message(time) if time.full_name() == "google.protobuf.Timestamp" => {
+            json!("2030-01-31T12:00:00Z")
+        }
         Kind::Message(mask) if mask.full_name().starts_with("google.") => json!("name"),
         _ => json!({}),
     }

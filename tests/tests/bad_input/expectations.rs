@@ -4,7 +4,7 @@
 use Presence::{Optional, Required};
 use Rule::{
     Currency, Cursor, Enum, Etag, Flag, Id, List, Map, Mask, Member, Message, MinPosition, Nonzero, Number,
-    PageSize, PageToken, RequestId,
+    PageSize, PageToken, RequestId, Time,
 };
 
 use crate::rules::{Entries, Presence, Rule, Text, Told};
@@ -218,6 +218,18 @@ pub const RULES: &[(&str, Rule)] = &[
     ("shop.product.v1.CreateProductRequest.variants.in_stock", Flag),
     ("shop.product.v1.GetProductRequest.product_id", PRODUCT),
     ("shop.product.v1.GetProductRequest.min_position", MinPosition),
+    ("shop.product.v1.GetProductAsOfRequest.product_id", PRODUCT),
+    (
+        "shop.product.v1.GetProductAsOfRequest.time",
+        Time(
+            Optional,
+            &[
+                ("2020-01-31T12:00:00Z", Told::NotFound("PRODUCT_NOT_THERE_YET")),
+                ("0001-01-01T00:00:00Z", Told::NotFound("PRODUCT_NOT_THERE_YET")),
+                ("9999-12-31T23:59:59.999999999Z", Told::Invalid),
+            ],
+        ),
+    ),
     ("shop.product.v1.ListProductsRequest.page_size", PageSize),
     ("shop.product.v1.ListProductsRequest.page_token", PageToken(Some(("brand", "Another brand")))),
     ("shop.product.v1.ListProductsRequest.brand", FILTER),
@@ -301,6 +313,40 @@ pub const RULES: &[(&str, Rule)] = &[
     ("shop.product.v1.DiscontinueProductRequest.product_id", PRODUCT),
     ("shop.product.v1.DiscontinueProductRequest.reason", Rule::Text(REASON.unframed())),
     ("shop.product.v1.DiscontinueProductRequest.etag", Etag),
+    ("shop.product.v1.SchedulePriceChangeRequest.request_id", RequestId),
+    ("shop.product.v1.SchedulePriceChangeRequest.product_id", PRODUCT),
+    (
+        "shop.product.v1.SchedulePriceChangeRequest.sku",
+        Rule::Text(SKU.unknown("NEVER-ADDED", Told::NotFound("VARIANT_NOT_FOUND"))),
+    ),
+    ("shop.product.v1.SchedulePriceChangeRequest.price", Message(Required)),
+    (
+        "shop.product.v1.SchedulePriceChangeRequest.price.currency_code",
+        Currency(Some(Told::Rule("CURRENCY_DIFFERS"))),
+    ),
+    ("shop.product.v1.SchedulePriceChangeRequest.price.minor_units", PRICE),
+    (
+        "shop.product.v1.SchedulePriceChangeRequest.effective_time",
+        Time(
+            Required,
+            &[
+                ("2020-01-31T12:00:00Z", Told::Rule("EFFECTIVE_TIME_NOT_AHEAD")),
+                ("0001-01-01T00:00:00Z", Told::Rule("EFFECTIVE_TIME_NOT_AHEAD")),
+                ("9999-12-31T23:59:59.999999999Z", Told::Rule("EFFECTIVE_TIME_TOO_FAR")),
+            ],
+        ),
+    ),
+    ("shop.product.v1.SchedulePriceChangeRequest.reason", Rule::Text(REASON.unframed())),
+    ("shop.product.v1.SchedulePriceChangeRequest.etag", Etag),
+    ("shop.product.v1.WithdrawScheduledPriceRequest.request_id", RequestId),
+    ("shop.product.v1.WithdrawScheduledPriceRequest.product_id", PRODUCT),
+    ("shop.product.v1.WithdrawScheduledPriceRequest.schedule_id", Id("SCHEDULED_PRICE_NOT_FOUND")),
+    ("shop.product.v1.WithdrawScheduledPriceRequest.reason", Rule::Text(REASON.unframed())),
+    ("shop.product.v1.WithdrawScheduledPriceRequest.etag", Etag),
+    ("shop.product.v1.ReinstateProductRequest.request_id", RequestId),
+    ("shop.product.v1.ReinstateProductRequest.product_id", PRODUCT),
+    ("shop.product.v1.ReinstateProductRequest.reason", Rule::Text(REASON.unframed())),
+    ("shop.product.v1.ReinstateProductRequest.etag", Etag),
     ("shop.product.v1.ImportProductRequest.request_id", RequestId),
     ("shop.product.v1.ImportProductRequest.validate_only", Flag),
     ("shop.product.v1.ImportProductRequest.attributes", ATTRIBUTES),
@@ -330,6 +376,7 @@ pub const RULES: &[(&str, Rule)] = &[
     ("shop.product.v1.GetPriceHistoryRequest.sku", Rule::Text(Text { required: false, ..SKU })),
     ("shop.product.v1.GetPriceHistoryRequest.page_size", PageSize),
     ("shop.product.v1.GetPriceHistoryRequest.page_token", PageToken(Some(("sku", "ANOTHER-SKU")))),
+    ("shop.product.v1.GetPriceHistoryRequest.min_position", MinPosition),
     ("shop.saga.v1.GetSagaRequest.saga_id", Rule::Text(SAGA_ID)),
     ("shop.saga.v1.ListSagasRequest.page_size", PageSize),
     ("shop.saga.v1.ListSagasRequest.page_token", PageToken(Some(("status", "SAGA_STATUS_STUCK")))),

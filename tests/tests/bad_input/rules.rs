@@ -119,6 +119,8 @@ pub enum Rule {
     Map(usize, Text, Text),
     /// Names of fields.
     Mask,
+    /// A time; those that are well formed and break a rule.
+    Time(Presence, &'static [(&'static str, Told)]),
     /// A message that must be there, or need not.
     Message(Presence),
     /// One of a oneof; the oneof's name.
@@ -181,6 +183,16 @@ const CONTROLS: [&str; 4] =
 pub const NOBODY: &str = "018f0000-0000-7000-8000-000000000000";
 /// Values of an enumeration that there are not.
 const NO_VALUES: [i32; 3] = [99, -1, i32::MAX];
+/// Texts that are no times.
+const NO_TIMES: [&str; 7] = [
+    "tomorrow",
+    "2031-04-30",
+    "2031-13-01T00:00:00Z",
+    "2031-02-30T00:00:00Z",
+    "2031-04-30T12:00:00",
+    "10000-01-01T00:00:00Z",
+    "4242 4242 4242 4242",
+];
 /// Texts that are no ids.
 const NO_IDS: [&str; 6] =
     ["7", "not-an-identifier", "018f0000-0000-7000-8000-00000000000", "4242 4242 4242 4242", "a\u{0}b", "🦀"];
@@ -346,6 +358,14 @@ impl Rule {
                 let mut bad = wrong.to_vec();
                 bad.push(Bad::invalid("too many", many));
                 bad.push(Bad::invalid("missing", Value::Null));
+                bad
+            }
+            Self::Time(presence, rules) => {
+                let mut bad = NO_TIMES.map(|time| Bad::invalid("malformed time", time)).to_vec();
+                if *presence == Presence::Required {
+                    bad.push(Bad::invalid("missing", Value::Null));
+                }
+                bad.extend(rules.iter().map(|(time, told)| Bad::new("beyond a rule", *time, *told)));
                 bad
             }
             // Without any member, what is missing is the oneof.

@@ -85,6 +85,7 @@ pub async fn set(shop: &Shop) -> Stage {
     secrets.extend(["ada.example@mail.example", "Ada Example", "Quay Street 5"].map(str::to_owned));
     let mut bases = BTreeMap::new();
     catalogue(&mut bases, &brand, &taken, &other, &ended);
+    prices_to_come(&api, &mut bases, &other).await;
     of_orders(&mut bases, &taken, read, cancel, ship, deliver, &guest);
     behind_orders(&mut bases, read, refund);
     let page_tokens = page_tokens(&api, &bases).await;
@@ -170,6 +171,7 @@ fn catalogue(bases: &mut Bases, brand: &str, taken: &Goods, other: &Goods, ended
         json!("Another name"),
     );
     add(bases, &rpc("GetProduct"), json!({"productId": id}));
+    add(bases, &rpc("GetProductAsOf"), json!({"productId": id}));
     add(bases, &rpc("ListProducts"), json!({"brand": brand, "maxPrice": "5000", "currencyCode": "EUR"}));
     let options = [taken, other].map(|goods| format!("Colour=as {}", goods.sku));
     let found = json!({
@@ -194,7 +196,8 @@ fn catalogue(bases: &mut Bases, brand: &str, taken: &Goods, other: &Goods, ended
     });
     add_change(bases, &rpc("ChangePrice"), price, "/price/minorUnits", json!("1500"));
     let end = json!({"productId": ended.product_id, "reason": "sold out"});
-    add_change(bases, &rpc("DiscontinueProduct"), end, "/reason", json!("another reason"));
+    add_change(bases, &rpc("DiscontinueProduct"), end.clone(), "/reason", json!("another reason"));
+    add_change(bases, &rpc("ReinstateProduct"), end, "/reason", json!("another reason"));
     let mut import = product(&unique("IMPORTED"), brand);
     add_change(bases, &rpc("ImportProduct"), import.clone(), "/name", json!("Another name"));
     import["handle"] = json!(unique("imported"));
@@ -202,6 +205,28 @@ fn catalogue(bases: &mut Bases, brand: &str, taken: &Goods, other: &Goods, ended
     add_change(bases, &rpc("ImportProducts"), import, "/name", json!("Another name"));
     add(bases, &rpc("ExportProducts"), json!({}));
     add(bases, &rpc("GetPriceHistory"), json!({"productId": id}));
+}
+
+async fn prices_to_come(api: &Api, bases: &mut Bases, goods: &Goods) {
+    let Goods { product_id, sku, .. } = goods;
+    let price = |days: i64| {
+        let effective_time = chrono::Utc::now() + chrono::TimeDelta::days(days);
+        json!({
+            "price": {"currencyCode": "EUR", "minorUnits": "1100"}, "reason": "sale",
+            "effectiveTime": effective_time.to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
+        })
+    };
+    let path = format!("/v1/products/{product_id}/variants/{sku}:schedulePrice");
+    let scheduled = api.post(&path, &price(10)).operator().ok().await;
+    let mut message = price(20);
+    message["productId"] = json!(product_id);
+    message["sku"] = json!(sku);
+    let rpc = |name: &str| format!("product.v1.ProductService.{name}");
+    add_change(bases, &rpc("SchedulePriceChange"), message, "/price/minorUnits", json!("1000"));
+    let message = json!({
+        "productId": product_id, "scheduleId": text(&scheduled, "/scheduleId"), "reason": "no sale",
+    });
+    add_change(bases, &rpc("WithdrawScheduledPrice"), message, "/reason", json!("another reason"));
 }
 
 fn of_orders(

@@ -45,14 +45,25 @@ impl Projection for CatalogueProjection {
                 Ok(())
             }
             Some(Event::ProductDiscontinued(discontinued)) => {
-                let sql = "UPDATE catalogue_products SET discontinued = true WHERE product_id = $1";
-                sqlx::query(sql).bind(discontinued.product_id).execute(connection).await?;
-                Ok(())
+                set_discontinued(connection, discontinued.product_id, true).await
+            }
+            Some(Event::ProductReinstated(reinstated)) => {
+                set_discontinued(connection, reinstated.product_id, false).await
             }
             // An event of a newer product service, which this one need not know.
             None => Ok(()),
         }
     }
+}
+
+async fn set_discontinued(
+    connection: &mut PgConnection,
+    product_id: String,
+    discontinued: bool,
+) -> Result<(), HandlerError> {
+    let sql = "UPDATE catalogue_products SET discontinued = $2 WHERE product_id = $1";
+    sqlx::query(sql).bind(product_id).bind(discontinued).execute(connection).await?;
+    Ok(())
 }
 
 async fn publish(connection: &mut PgConnection, published: &ProductPublished) -> Result<(), HandlerError> {

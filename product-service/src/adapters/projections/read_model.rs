@@ -1,5 +1,5 @@
-//! The tables `products`, `variants` and `price_history`, and with them what search knows of each product. They hold
-//! nothing that the log does not.
+//! The tables `products`, `variants`, `price_history` and `scheduled_prices`, and with them what search knows of each
+//! product. They hold nothing that the log does not.
 
 use std::collections::BTreeSet;
 
@@ -11,8 +11,8 @@ use uuid::Uuid;
 use super::{Changes, search};
 use crate::application::{CATEGORY_SEPARATOR, ProductCache, status_name};
 use crate::domain::details::Details;
-use crate::domain::product::{Product, ProductEvent, ProductStatus};
-use crate::domain::{Currency, Handle, Price, ProductId, Sku, Variant};
+use crate::domain::product::{Product, ProductEvent, ProductStatus, ScheduledPrice};
+use crate::domain::{Currency, Handle, Price, ProductId, ScheduleId, Sku, Variant};
 
 /// Keeps products, variants and their prices.
 pub struct ReadModel {
@@ -112,6 +112,18 @@ impl Row<'_> {
             ProductEvent::ProductDiscontinued { .. } => {
                 self.set("status", status_name(ProductStatus::Discontinued)).await
             }
+            ProductEvent::ProductReinstated { on_sale, .. } => {
+                let status = if on_sale { ProductStatus::Active } else { ProductStatus::Draft };
+                self.set("status", status_name(status)).await
+            }
+            ProductEvent::PriceChangeScheduled { schedule_id, sku, price, effective_at, reason } => {
+                let scheduled = ScheduledPrice { sku, price, effective_at, reason };
+                self.schedule(schedule_id, scheduled).await
+            }
+            ProductEvent::ScheduledPricesWithdrawn { schedules, .. } => self.end_schedules(&schedules).await,
+            ProductEvent::ScheduledPriceTookEffect { schedule_id, .. } => {
+                self.end_schedules(&[schedule_id]).await
+            }
         }
     }
 
@@ -200,6 +212,53 @@ impl Row<'_> {
         .execute(&mut *self.connection)
         .await?;
         self.touch().await
+    }
+
+    async fn schedule(
+        &mut self,
+        schedule_id: ScheduleId,
+        scheduled: ScheduledPrice,
+    ) -> Result<(), HandlerError> {
+        let ScheduledPrice { sku, price, effective_at, reason } = scheduled;
+        sqlx::query(
+            "WITH product AS ( \
+                 UPDATE products SET scheduled_count = scheduled_count + 1, updated_at = $8, version = $9 \
+                  WHERE product_id = $1) \
+             INSERT INTO scheduled_prices \
+                 (product_id, schedule_id, sku, price, currency, effective_at, reason) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        )
+        .bind(self.product_id.as_uuid())
+        .bind(schedule_id.as_uuid())
+        .bind(sku.as_str())
+        .bind(price.minor_units)
+        .bind(price.currency.code())
+        .bind(effective_at)
+        .bind(reason)
+        .bind(self.event.recorded_at)
+        .bind(self.event.version.cast_signed())
+        .execute(&mut *self.connection)
+        .await?;
+        Ok(())
+    }
+
+    /// What is in effect or withdrawn is not to come any more.
+    async fn end_schedules(&mut self, schedules: &[ScheduleId]) -> Result<(), HandlerError> {
+        let schedules: Vec<_> = schedules.iter().map(ScheduleId::as_uuid).collect();
+        sqlx::query(
+            "WITH ended AS ( \
+                 DELETE FROM scheduled_prices WHERE product_id = $1 AND schedule_id = ANY($2) RETURNING 1) \
+             UPDATE products SET scheduled_count = scheduled_count - (SELECT count(*) FROM ended)::integer, \
+                    updated_at = $3, version = $4 \
+              WHERE product_id = $1",
+        )
+        .bind(self.product_id.as_uuid())
+        .bind(schedules)
+        .bind(self.event.recorded_at)
+        .bind(self.event.version.cast_signed())
+        .execute(&mut *self.connection)
+        .await?;
+        Ok(())
     }
 
     /// Every event moves the version, since the etag is made of it.

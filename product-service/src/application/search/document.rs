@@ -32,7 +32,7 @@ pub const MARK: char = '=';
 /// Everything that a document is made of, for the products of `$1`.
 pub const SELECT_SOURCES: &str = "SELECT p.product_id, p.name, p.description, p.brand, p.category_path, p.supplier, \
         p.attributes, p.tags, p.status, p.options, p.currency, \
-        octet_length(p.description) + p.variant_count * 256 AS size, \
+        octet_length(p.description) + (p.variant_count + p.scheduled_count) * 256 AS size, \
         (SELECT coalesce(jsonb_agg(jsonb_build_object('sku', v.sku, 'values', v.option_values, 'price', v.price) \
                     ORDER BY v.ordinal), '[]') FROM variants v WHERE v.product_id = p.product_id) AS variants \
    FROM products p WHERE p.product_id = ANY($1) ORDER BY p.product_id";

@@ -5,6 +5,7 @@
 //! discontinues what the file calls archived; it never takes a product off sale otherwise, and never brings back a
 //! discontinued one.
 
+use chrono::{DateTime, Utc};
 use eventsourcing::{Halt, Operation, View};
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +30,7 @@ pub struct ImportProduct {
     pub details: Vec<DetailChange>,
     pub assortment: Assortment,
     pub status: FileStatus,
+    pub now: DateTime<Utc>,
 }
 
 /// The status that a file gives a product.
@@ -159,7 +161,7 @@ impl ImportProduct {
             if self.status != FileStatus::Discontinued {
                 report.notes.push(ImportNote::StaysDiscontinued);
             }
-            return Plan { report, prices: change_prices(prices), added: None };
+            return Plan { report, prices: self.change_prices(prices), added: None };
         }
         for variant in self.assortment.variants() {
             let Some(known) = known.get(&variant.sku) else { continue };
@@ -192,7 +194,11 @@ impl ImportProduct {
         if !report.changed.is_empty() || !prices.is_empty() || added.is_some() || report.status_changed {
             report.outcome = ImportOutcome::Updated;
         }
-        Plan { report, prices: change_prices(prices), added }
+        Plan { report, prices: self.change_prices(prices), added }
+    }
+
+    fn change_prices(&self, prices: Vec<NewPrice>) -> ProductCommand {
+        ProductCommand::ChangePrices { prices, reason: IMPORT_REASON.to_owned(), now: self.now }
     }
 }
 
@@ -215,10 +221,6 @@ impl ImportReport {
             notes: Vec::new(),
         }
     }
-}
-
-fn change_prices(prices: Vec<NewPrice>) -> ProductCommand {
-    ProductCommand::ChangePrices { prices, reason: IMPORT_REASON.to_owned() }
 }
 
 fn discontinue() -> ProductCommand {

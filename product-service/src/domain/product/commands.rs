@@ -1,7 +1,10 @@
 //! What can be asked of a product.
 
+use chrono::{DateTime, Utc};
+
 use super::super::details::{DetailChange, Details};
-use super::super::{Assortment, Handle, Price, Sku};
+use super::super::{Assortment, Handle, Price, ScheduleId, Sku};
+use super::ScheduledPrice;
 
 /// A command to one product. What it holds was checked where it entered.
 #[derive(Clone, Debug)]
@@ -22,9 +25,30 @@ pub enum ProductCommand {
     ChangePrices {
         prices: Vec<NewPrice>,
         reason: String,
+        now: DateTime<Utc>,
     },
     Discontinue {
         reason: String,
+    },
+    /// Takes a discontinuation back.
+    Reinstate {
+        reason: String,
+    },
+    /// Sets a price that takes effect by itself.
+    SchedulePrice {
+        /// New.
+        schedule_id: ScheduleId,
+        scheduled: ScheduledPrice,
+        now: DateTime<Utc>,
+    },
+    WithdrawScheduledPrice {
+        schedule_id: ScheduleId,
+        reason: String,
+    },
+    /// Lets a scheduled price take effect, since its time has come.
+    TakeEffect {
+        schedule_id: ScheduleId,
+        now: DateTime<Utc>,
     },
 }
 

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use chrono::{DateTime, Utc};
 use eventsourcing::DomainEvent;
 use serde::{Deserialize, Serialize};
 
 use super::super::details::{Details, Image};
-use super::super::{Currency, Handle, Offer, Price, Sku, Variant};
+use super::super::{Currency, Handle, Offer, Price, ScheduleId, Sku, Variant};
 
 /// A fact of one product's history.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,6 +69,29 @@ pub enum ProductEvent {
     ProductDiscontinued {
         reason: String,
         was_on_sale: bool,
+    },
+    /// It is what it was before it was discontinued: on sale, or a draft.
+    ProductReinstated {
+        reason: String,
+        on_sale: bool,
+    },
+    /// It will have this price from then on, unless it is withdrawn before.
+    PriceChangeScheduled {
+        schedule_id: ScheduleId,
+        sku: Sku,
+        price: Price,
+        effective_at: DateTime<Utc>,
+        reason: String,
+    },
+    /// They will not take effect: somebody took one back, or the product was discontinued.
+    ScheduledPricesWithdrawn {
+        schedules: Vec<ScheduleId>,
+        reason: String,
+    },
+    /// Its time has come. A `PriceChanged` follows if the variant had another price.
+    ScheduledPriceTookEffect {
+        schedule_id: ScheduleId,
+        sku: Sku,
     },
 }
 

@@ -1,5 +1,7 @@
 //! The rules of one product.
 
+mod schedules;
+
 use super::super::NewVariant;
 use super::super::details::Image;
 use super::super::{Currency, Price};
@@ -95,7 +97,7 @@ fn update(changes: Vec<DetailChange>, status: Option<WantedStatus>) -> ProductCo
 
 fn reprice(prices: &[(&str, Price)]) -> ProductCommand {
     let prices = prices.iter().map(|(text, price)| NewPrice { sku: sku(text), price: *price }).collect();
-    ProductCommand::ChangePrices { prices, reason: "season".into() }
+    ProductCommand::ChangePrices { prices, reason: "season".into(), now: DateTime::UNIX_EPOCH }
 }
 
 fn repriced(text: &str, price: i64, previous: i64, on_sale: bool) -> ProductEvent {

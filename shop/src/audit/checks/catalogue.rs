@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use futures::TryStreamExt;
+use product_service::adapters::price_timers;
 use sqlx::Row;
 use uuid::Uuid;
 
@@ -10,7 +11,7 @@ use super::read_models::{Compared, failed};
 use crate::audit::AuditError;
 use crate::audit::cut::{Cut, Log};
 use crate::audit::facts::Facts;
-use crate::audit::facts::catalogue::{COPY, CopiedProduct, CopiedVariant, Fingerprint};
+use crate::audit::facts::catalogue::{COPY, CopiedProduct, CopiedVariant, Fingerprint, TIMERS};
 use crate::audit::finding::Finding;
 
 /// A SKU belongs to one product, which has claimed it.
@@ -24,6 +25,21 @@ pub fn skus(facts: &Facts) -> Finding {
     }
     for (sku, product) in &catalogue.taken_twice {
         finding.fail(|| format!("SKU {sku} was given again, to product {product}"));
+    }
+    finding
+}
+
+/// What is scheduled comes to pass some day, because a timer is set for it.
+pub fn timers(cut: &Cut, facts: &Facts) -> Finding {
+    let mut finding = Finding::invariant("price-timers", "a scheduled price that is to come has a timer");
+    let snapshot = &cut.snapshots[Log::Product];
+    for (id, schedule) in facts.catalogue.schedules.iter() {
+        let key = format!("product-{}", schedule.sold.product);
+        if schedule.pending && snapshot.has_handled(TIMERS, &key, schedule.since) {
+            let set = snapshot.has_task(price_timers::QUEUE, &id.to_string());
+            finding
+                .judge(set, || format!("scheduled price {id} of SKU {}: never takes effect", schedule.sku));
+        }
     }
     finding
 }

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::fmt::{Debug, Display};
 use std::hash::Hash;
 
-use chrono::DateTime;
+use chrono::{DateTime, Utc};
 use eventsourcing::StreamId;
 use futures::TryStreamExt;
 use inventory_service::domain::reservation::ReservationStatus;
@@ -72,6 +72,7 @@ pub async fn check(cut: &mut Cut, facts: &Facts) -> Result<Vec<Finding>, AuditEr
     Ok(vec![
         products(product, facts).await.map_err(failed(Log::Product))?,
         variants(product, facts).await.map_err(failed(Log::Product))?,
+        scheduled_prices(product, facts).await.map_err(failed(Log::Product))?,
         availability(product, facts).await.map_err(failed(Log::Product))?,
         search(product).await.map_err(failed(Log::Product))?,
         stock(inventory, facts).await.map_err(failed(Log::Inventory))?,
@@ -98,14 +99,17 @@ async fn products(snapshot: &mut Snapshot, facts: &Facts) -> Result<Finding, sql
     let parked = parked(snapshot, catalogue::READ_MODEL, "product");
     let products = &facts.catalogue.products;
     let mut table = Compared::new(&mut finding, "product", |id: &Uuid| parked.contains(&id.to_string()));
-    let mut rows = sqlx::query("SELECT product_id, version, status, name, variant_count FROM products")
-        .fetch(snapshot.connection());
+    let mut rows =
+        sqlx::query("SELECT product_id, version, status, name, variant_count, scheduled_count FROM products")
+            .fetch(snapshot.connection());
     while let Some(row) = rows.try_next().await? {
         let id: Uuid = row.try_get(0)?;
-        let shown: (i64, &str, Fingerprint, i32) =
-            (row.try_get(1)?, row.try_get(2)?, Fingerprint::of(row.try_get(3)?), row.try_get(4)?);
+        let counts: [i32; 2] = [row.try_get(4)?, row.try_get(5)?];
+        let shown: (i64, &str, Fingerprint, _) =
+            (row.try_get(1)?, row.try_get(2)?, Fingerprint::of(row.try_get(3)?), counts);
         let expected = products.at_checkpoint(&id).map(|product| {
-            (product.version.cast_signed(), status_name(product.status), product.name, product.variants)
+            let counts = [product.variants, product.scheduled];
+            (product.version.cast_signed(), status_name(product.status), product.name, counts)
         });
         table.row(id, expected, shown);
     }
@@ -129,6 +133,29 @@ async fn variants(snapshot: &mut Snapshot, facts: &Facts) -> Result<Finding, sql
         table.row(sku, expected, shown);
     }
     table.finish(variants.all_at_checkpoint().map(|(sku, _)| sku.clone()));
+    drop(rows);
+    Ok(finding)
+}
+
+async fn scheduled_prices(snapshot: &mut Snapshot, facts: &Facts) -> Result<Finding, sqlx::Error> {
+    let mut finding = finding("read-model-scheduled-prices");
+    let parked = parked(snapshot, catalogue::READ_MODEL, "product");
+    let schedules = &facts.catalogue.schedules;
+    let is_parked =
+        |id: &Uuid| schedules.get(id).is_some_and(|s| parked.contains(&s.sold.product.to_string()));
+    let mut table = Compared::new(&mut finding, "scheduled price", is_parked);
+    let sql = "SELECT schedule_id, product_id, sku, price, currency, effective_at FROM scheduled_prices";
+    let mut rows = sqlx::query(sql).fetch(snapshot.connection());
+    while let Some(row) = rows.try_next().await? {
+        let id: Uuid = row.try_get(0)?;
+        let shown: (Uuid, &str, i64, &str, DateTime<Utc>) =
+            (row.try_get(1)?, row.try_get(2)?, row.try_get(3)?, row.try_get(4)?, row.try_get(5)?);
+        let expected = schedules.at_checkpoint(&id).filter(|schedule| schedule.pending);
+        let expected =
+            expected.map(|s| (s.sold.product, s.sku.as_str(), s.sold.price, s.sold.currency, s.effective_at));
+        table.row(id, expected, shown);
+    }
+    table.finish(schedules.all_at_checkpoint().filter(|(_, s)| s.pending).map(|(id, _)| *id));
     drop(rows);
     Ok(finding)
 }

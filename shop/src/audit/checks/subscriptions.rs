@@ -58,8 +58,13 @@ const REACTORS: [Reactor; 6] = [
 ];
 
 /// Others that derive their commands: workers on queues, and notifications of the provider.
-const OTHER_SCOPES: [&str; 4] =
-    ["inventory.reservation-expiry", "payment.provider-calls", "payment.provider-webhooks", "saga.timers"];
+const OTHER_SCOPES: [&str; 5] = [
+    "inventory.reservation-expiry",
+    "payment.provider-calls",
+    "payment.provider-webhooks",
+    "product.price-schedule",
+    "saga.timers",
+];
 
 fn requested(fact: &Fact) -> Option<Step> {
     match fact {

@@ -4,16 +4,19 @@
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use chrono::{DateTime, Utc};
 use eventsourcing::{Decider, RecordedEvent};
 use product_service::domain::claims::SkuEvent;
 use product_service::domain::product::{Product, ProductEvent, ProductState, ProductStatus};
-use product_service::domain::{Offer, Price};
+use product_service::domain::{Offer, Price, ScheduleId};
 use uuid::Uuid;
 
 use super::Keyed;
 
 /// The projection behind `products` and `variants`.
 pub const READ_MODEL: &str = "product.read-model";
+/// The timers that let scheduled prices take effect.
+pub const TIMERS: &str = "product.price-timers";
 /// The order service's copy of the catalogue.
 pub const COPY: &str = "order.catalogue";
 
@@ -22,6 +25,8 @@ pub struct Catalogue {
     pub products: Keyed<Uuid, ProductFacts>,
     /// By SKU.
     pub variants: Keyed<String, VariantFacts>,
+    /// Scheduled prices by their ids, also those that have ended.
+    pub schedules: Keyed<Uuid, ScheduleFacts>,
     /// Who claimed a SKU.
     pub claims: HashMap<String, Uuid>,
     /// SKUs that a second product got, and that product.
@@ -35,6 +40,8 @@ pub struct ProductFacts {
     pub status: ProductStatus,
     pub name: Fingerprint,
     pub variants: i32,
+    /// Prices to come.
+    pub scheduled: i32,
     pub version: u64,
 }
 
@@ -44,6 +51,18 @@ pub struct VariantFacts {
     pub product: Uuid,
     pub price: i64,
     pub currency: &'static str,
+}
+
+/// A scheduled price.
+#[derive(Clone, Default)]
+pub struct ScheduleFacts {
+    pub sku: String,
+    pub sold: VariantFacts,
+    pub effective_at: DateTime<Utc>,
+    /// Whether it is still to come.
+    pub pending: bool,
+    /// Position of the event that scheduled it.
+    pub since: i64,
 }
 
 /// What the order service should know at its checkpoint: the fold of what was published.
@@ -83,6 +102,7 @@ impl Catalogue {
         Self {
             products: Keyed::new(checkpoint),
             variants: Keyed::new(checkpoint),
+            schedules: Keyed::new(checkpoint),
             claims: HashMap::new(),
             taken_twice: Vec::new(),
             copy: CatalogueCopy { checkpoint: copied, products: HashMap::new(), variants: HashMap::new() },
@@ -112,7 +132,28 @@ impl Catalogue {
             ProductEvent::PriceChanged { sku, price, .. } => {
                 *self.variants.at(sku.as_str().to_owned(), event.position) = sold(product, price);
             }
+            ProductEvent::PriceChangeScheduled { schedule_id, sku, price, effective_at, .. } => {
+                facts.scheduled += 1;
+                *self.schedules.at(schedule_id.as_uuid(), event.position) = ScheduleFacts {
+                    sku: sku.as_str().to_owned(),
+                    sold: sold(product, price),
+                    effective_at: *effective_at,
+                    pending: true,
+                    since: event.position,
+                };
+            }
+            ProductEvent::ScheduledPricesWithdrawn { schedules, .. } => self.end(event, product, schedules),
+            ProductEvent::ScheduledPriceTookEffect { schedule_id, .. } => {
+                self.end(event, product, std::slice::from_ref(schedule_id));
+            }
             _ => {}
+        }
+    }
+
+    fn end(&mut self, event: &RecordedEvent, product: Uuid, schedules: &[ScheduleId]) {
+        for schedule_id in schedules {
+            self.schedules.at(schedule_id.as_uuid(), event.position).pending = false;
+            self.products.at(product, event.position).scheduled -= 1;
         }
     }
 
@@ -151,6 +192,11 @@ impl Catalogue {
             ProductEvent::ProductDiscontinued { was_on_sale: true, .. } => {
                 if let Some(copied) = self.copy.products.get_mut(&product) {
                     copied.discontinued = true;
+                }
+            }
+            ProductEvent::ProductReinstated { on_sale: true, .. } => {
+                if let Some(copied) = self.copy.products.get_mut(&product) {
+                    copied.discontinued = false;
                 }
             }
             // The others are not published.

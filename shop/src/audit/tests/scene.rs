@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use chrono::Utc;
+use chrono::{DateTime, TimeDelta, Utc};
 use eventsourcing::{
     CommandContext, CommandProcessor, Decide, Decider, EventLog, Halt, LogOptions, Metadata, Operation,
     ProcessorOptions, Rebuilds, Retention, StreamId, View,
@@ -20,8 +20,11 @@ use payment_service::adapters::simulator::SimulatorOptions;
 use payment_service::domain::payment::RefundOrder;
 use payment_service::domain::{Payment, PaymentCommand, RefundId, RefundReason};
 use product_service::domain::details::Details;
-use product_service::domain::operations::{CreateProduct, WantedHandle};
-use product_service::domain::{Assortment, NewVariant, Price};
+use product_service::domain::operations::{
+    CreateProduct, SchedulePrice, Scheduled, WantedHandle, product_stream,
+};
+use product_service::domain::product::{Product, ProductCommand, ScheduledPrice};
+use product_service::domain::{Assortment, NewVariant, Price, ProductId};
 use service_runtime::Secret;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use testkit::{SOON, TestDatabase, eventually};
@@ -177,18 +180,51 @@ impl Scene {
                 price: Price::new(price, eur).unwrap(),
                 barcode: String::new(),
             };
+            let product_id = Uuid::now_v7().into();
             let create = CreateProduct {
-                product_id: Uuid::now_v7().into(),
+                product_id,
                 handle: WantedHandle::Derived,
                 details: Details { name: format!("A {sku}"), ..Details::default() },
                 assortment: Assortment::check(vec![variant]).unwrap(),
                 publish: true,
             };
             self.execute(Log::Product, create).await;
+            self.schedule_prices(product_id, sku, price).await;
             let quantity = Pieces::new(RECEIVED).unwrap();
             let receive = StockCommand::Receive { quantity, reference: Note::default() };
             self.execute(Log::Inventory, change(sku, receive)).await;
         }
+    }
+
+    /// A product was discontinued once and came back, and has prices in effect, withdrawn and to come.
+    async fn schedule_prices(&self, product_id: ProductId, sku: &str, price: i64) {
+        use product_service::domain::Currency;
+        let again = || "again".to_owned();
+        for command in
+            [ProductCommand::Discontinue { reason: again() }, ProductCommand::Reinstate { reason: again() }]
+        {
+            let stream = product_stream(product_id);
+            self.execute(Log::Product, Decide::<Product> { stream, command, expected_version: None }).await;
+        }
+        // Long ago, which a timer finds out; in a year; and in another, which is withdrawn.
+        let schedule = |now: DateTime<Utc>, price| SchedulePrice {
+            product_id,
+            schedule_id: Uuid::now_v7().into(),
+            scheduled: ScheduledPrice {
+                sku: product_service::domain::Sku::parse(sku).unwrap(),
+                price: Price::new(price, Currency::from_code("EUR").unwrap()).unwrap(),
+                effective_at: now + TimeDelta::days(365),
+                reason: String::new(),
+            },
+            now,
+            expected_version: None,
+        };
+        self.execute(Log::Product, schedule(DateTime::UNIX_EPOCH, price)).await;
+        self.execute(Log::Product, schedule(Utc::now(), price + 1)).await;
+        let Scheduled { schedule_id, .. } = self.execute(Log::Product, schedule(Utc::now(), price + 2)).await;
+        let command = ProductCommand::WithdrawScheduledPrice { schedule_id, reason: again() };
+        let stream = product_stream(product_id);
+        self.execute(Log::Product, Decide::<Product> { stream, command, expected_version: None }).await;
     }
 
     async fn execute<O: Operation>(&self, log: Log, operation: O) -> O::Reply

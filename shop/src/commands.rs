@@ -12,6 +12,7 @@ mod import;
 mod parked;
 mod rebuild;
 mod saga;
+mod show;
 
 use clap::{Parser, Subcommand};
 use service_runtime::Secret;
@@ -53,6 +54,8 @@ enum Command {
     Export(export::Arguments),
     /// Print the events of a stream, or of a whole log, or follow them.
     Events(events::Arguments),
+    /// Print a product as it is, or as it was at a time.
+    Show(show::Arguments),
     /// Look at a saga, list those that are stuck, and help them.
     Saga(saga::Arguments),
     /// List, inspect, redrive and discard messages that a service could not handle.
@@ -80,6 +83,7 @@ impl Cli {
             Command::Import(arguments) => import::run(arguments, &Location::from_env()?).await,
             Command::Export(arguments) => export::run(arguments, &Location::from_env()?).await,
             Command::Events(arguments) => events::run(arguments, &Location::from_env()?).await,
+            Command::Show(arguments) => show::run(arguments, &Location::from_env()?).await,
             Command::Saga(arguments) => saga::run(arguments, &Location::from_env()?).await,
             Command::Parked(arguments) => parked::run(arguments, &Location::from_env()?).await,
             Command::Rebuild(arguments) => rebuild::run(arguments, &Location::from_env()?).await,

@@ -9,6 +9,7 @@ mod grpc;
 mod imports;
 mod orders;
 mod outcomes;
+mod prices;
 mod privacy;
 mod process;
 mod rebuilds;

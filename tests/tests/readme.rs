@@ -78,6 +78,16 @@ async fn walk(shop: &Shop, tag: &str) -> String {
 async fn the_walks_of_the_readme_run_as_they_are_printed() {
     let shop = Shop::start_with(ports(), &[]).await;
     let api = shop.api();
+    let printed = walk(&shop, "walk-prices").await;
+    for seen in [
+        "\"scheduledPrices\"",
+        "winter sale",
+        "iron became dearer",
+        "\"5900\"",
+        "PRODUCT_STATUS_DISCONTINUED",
+    ] {
+        assert!(printed.contains(seen), "walk-prices shows no {seen}:\n{printed}");
+    }
     for (done, tag) in ["walk-curl", "walk-grpcurl"].into_iter().enumerate() {
         let printed = walk(&shop, tag).await;
         for event in ["OrderPlaced", "OrderConfirmed", "OrderCancellationRequested", "OrderCancelled"] {

@@ -21,7 +21,7 @@ use crate::{Api, Scratch};
 /// Shops that run side by side in one test process.
 pub const SHOPS_AT_ONCE: usize = 2;
 /// The first start makes a database cluster, and the machine may be busy.
-const START_DEADLINE: Duration = Duration::from_secs(120);
+const START_DEADLINE: Duration = Duration::from_secs(300);
 /// A clean stop answers what is under way and stops PostgreSQL.
 const STOP_DEADLINE: Duration = Duration::from_secs(60);
 /// So much of the end of a log is shown when a test fails, in lines.
@@ -110,6 +110,18 @@ impl Shop {
     /// # Panics
     /// When it runs, or does not serve in time.
     pub async fn restart(&mut self) {
+        let started = self.try_restart().await;
+        started.unwrap_or_else(|status| panic!("the shop ended at its start: {status}"));
+    }
+
+    /// The same for a shop that may die before it serves. Then its PostgreSQL stays.
+    ///
+    /// # Errors
+    /// How it ended.
+    ///
+    /// # Panics
+    /// When it runs, or neither serves nor ends in time.
+    pub async fn try_restart(&mut self) -> Result<(), ExitStatus> {
         assert!(self.child.is_none(), "the shop runs already");
         self.show_log_on_panic();
         let addresses = self.data().join(ADDRESSES);
@@ -125,15 +137,20 @@ impl Shop {
             .spawn()
             .expect("the shop's binary runs");
         self.scratch.watch(child.id());
-        self.addresses = eventually("the shop serves", START_DEADLINE, || {
+        let started = eventually("the shop serves", START_DEADLINE, || {
             if let Some(status) = child.try_wait().expect("the child is ours") {
-                panic!("the shop ended at its start: {status}");
+                return ready(Some(Err(status)));
             }
             let text = fs::read_to_string(&addresses).unwrap_or_default();
-            ready(serde_json::from_str(&text).ok())
+            ready(serde_json::from_str(&text).ok().map(Ok))
         })
         .await;
+        if started.is_err() {
+            self.scratch.unwatch();
+        }
+        self.addresses = started?;
         self.child = Some(child);
+        Ok(())
     }
 
     /// kill -9. Its PostgreSQL stays.

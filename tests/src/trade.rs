@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use testkit::eventually;
 use uuid::Uuid;
 
-use crate::{Answer, Api, ServerSent, at, number, text};
+use crate::{Answer, Api, Call, ServerSent, at, number, text};
 
 /// Longest way of an order to its end. Some payments take their time, and the machine may be busy.
 pub const ORDER_DEADLINE: Duration = Duration::from_secs(120);
@@ -114,6 +114,14 @@ pub fn order_of(goods: &Goods, quantity: i64, payment_token: &str) -> Value {
     })
 }
 
+/// The answer to a request that may be repeated. A shop that is too busy says so in time, and its clients come again.
+async fn answered(what: &str, call: impl Fn() -> Call) -> Answer {
+    eventually(&format!("{what} is answered"), ORDER_DEADLINE, async || {
+        Some(call().send().await).filter(|answer| answer.status != 503)
+    })
+    .await
+}
+
 impl Api {
     /// Puts a new product on sale, with this much stock.
     ///
@@ -147,7 +155,9 @@ impl Api {
     /// # Panics
     /// When the shop refuses.
     pub async fn place(&self, order: &Value) -> Placed {
-        Placed::from_answer(&self.post("/v1/orders", order).key(&unique("order")).send().await)
+        let key = unique("order");
+        let placing = || self.post("/v1/orders", order).key(&key);
+        Placed::from_answer(&answered("an order", placing).await)
     }
 
     /// Follows an order over server-sent events until the shop says that it is at its end, and returns what happened.
@@ -183,13 +193,14 @@ impl Api {
         self.order(placed).await
     }
 
-    /// The order as its shopper sees it.
+    /// The order as its shopper sees it, no older than its acknowledgement.
     ///
     /// # Panics
     /// When the shop refuses.
     pub async fn order(&self, placed: &Placed) -> Value {
-        let call = self.get(&format!("/v1/orders/{}", placed.order_id)).bearer(&placed.token);
-        at(&call.at_position(&placed.position).ok().await, "/order").clone()
+        let path = format!("/v1/orders/{}", placed.order_id);
+        let reading = || self.get(&path).bearer(&placed.token).at_position(&placed.position);
+        at(&answered(&path, reading).await.ok(), "/order").clone()
     }
 
     /// Waits for the order to have this status, and returns it.
@@ -295,7 +306,7 @@ impl Api {
         let mut page_token = String::new();
         loop {
             let path = format!("{path}?pageSize=100&{query}&pageToken={page_token}");
-            let page = self.get(&path).operator().ok().await;
+            let page = answered(&path, || self.get(&path).operator()).await.ok();
             all.extend(page[member].as_array().cloned().unwrap_or_default());
             page_token = page["nextPageToken"].as_str().unwrap_or_default().to_owned();
             if page_token.is_empty() {
@@ -305,7 +316,7 @@ impl Api {
     }
 
     async fn found(&self, path: &str, member: &str) -> Option<Value> {
-        let answer = self.get(path).operator().send().await;
+        let answer = answered(path, || self.get(path).operator()).await;
         match answer.status {
             404 => None,
             _ => Some(at(&answer.ok(), member).clone()),

@@ -2,13 +2,15 @@
 //! gets the answer of the first, and the books are right.
 
 use std::collections::HashSet;
-use std::io::Read;
-use std::process::Stdio;
+use std::future::ready;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use e2e_tests::trade::{ORDER_DEADLINE, PRICE, Placed, order_of, tokens, unique};
-use e2e_tests::{Api, Shop, eventually, number};
+use e2e_tests::{ANSWER_DEADLINE, Api, Shop, eventually, number};
 use futures::future::join_all;
 use serde_json::Value;
 use testkit::{is_long, say};
@@ -18,10 +20,12 @@ const KILLS: usize = 10;
 const DEMO_KILLS: usize = 10;
 const DEMO_KILLS_LONG: usize = 50;
 const BUYERS: usize = 20;
-/// "At once", for a debug build on a machine that is busy with other tests.
-const AT_ONCE: Duration = Duration::from_secs(10);
-/// Moments of a demo: products are imported and orders placed within the first, all of them paid within the second.
-const DEMO_MOMENTS: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(12)];
+/// "At once", for a debug build on a slow machine that is busy with other tests.
+const AT_ONCE: Duration = Duration::from_secs(30);
+/// How long a demo takes to import its products.
+const DEMO_BEGINS: Duration = Duration::from_secs(2);
+/// How long after its first order it takes to have all of them paid.
+const DEMO_PAYS: Duration = Duration::from_secs(10);
 /// A whole demo, its slowest payments included.
 const DEMO_DEADLINE: Duration = Duration::from_secs(180);
 /// Buyers that keep placing orders while the shop is stopped.
@@ -50,6 +54,61 @@ impl Request {
         // A shop that is about to stop may say so instead.
         (answer.status != 503).then(|| Placed::from_answer(&answer))
     }
+
+    /// The answer of a shop that is there. Who is told to come again does so.
+    pub(crate) async fn answered(&self, api: &Api) -> Placed {
+        eventually("the shop answers", ANSWER_DEADLINE, async || self.send(api).await).await
+    }
+}
+
+/// A demo that runs, and what it has printed.
+struct Demo {
+    child: Child,
+    lines: Arc<Mutex<Vec<String>>>,
+    /// Ends with the demo.
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Demo {
+    fn start(shop: &Shop) -> Self {
+        let mut command = shop.command();
+        command.arg("demo").stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().expect("the shop's binary runs");
+        let printed = BufReader::new(child.stdout.take().expect("it is piped"));
+        let lines = Arc::<Mutex<Vec<String>>>::default();
+        let read = Arc::clone(&lines);
+        let reader = std::thread::spawn(move || {
+            for line in printed.lines() {
+                read.lock().expect("nobody panics").push(line.expect("it prints UTF-8"));
+            }
+        });
+        Self { child, lines, reader: Some(reader) }
+    }
+
+    /// The orders that were acknowledged so far.
+    fn placed(&self) -> Vec<String> {
+        let lines = self.lines.lock().expect("nobody panics");
+        let placed =
+            lines.iter().filter_map(|line| Some(line.split_once("placed as ")?.1.split_once(',')?.0));
+        placed.map(str::to_owned).collect()
+    }
+
+    /// Waits until it has placed an order, or has come to its end.
+    async fn shops(&mut self) {
+        eventually("the demo places an order", DEMO_DEADLINE, || {
+            let ended = self.child.try_wait().expect("the child is ours").is_some();
+            ready((ended || !self.placed().is_empty()).then_some(()))
+        })
+        .await;
+    }
+
+    /// Kills it and returns the orders that were acknowledged.
+    fn end(mut self) -> Vec<String> {
+        self.child.kill().expect("the child is ours");
+        self.child.wait().expect("the child is ours");
+        self.reader.take().map(JoinHandle::join);
+        self.placed()
+    }
 }
 
 /// Waits until nothing is under way any more, and makes sure that nothing is stuck.
@@ -67,6 +126,14 @@ pub(crate) async fn everything_ends(api: &Api) {
     .await;
     let stuck = api.list("/v1/sagas", "status=SAGA_STATUS_STUCK", "sagas").await;
     assert!(stuck.is_empty(), "{stuck:?}");
+}
+
+/// The same once the lists, which follow the logs, know all that was placed.
+pub(crate) async fn all_end(api: &Api, placed: &[Placed]) {
+    for placed in placed {
+        api.order(placed).await;
+    }
+    everything_ends(api).await;
 }
 
 #[tokio::test]
@@ -94,7 +161,7 @@ async fn after_a_kill_with_20_orders_under_way_every_repeat_is_the_same_one_orde
         let api = shop.api();
         let begin = Instant::now();
         let after = join_all(requests.iter().map(async |request| {
-            let placed = request.send(&api).await.expect("the shop is back");
+            let placed = request.answered(&api).await;
             (placed, begin.elapsed())
         }))
         .await;
@@ -111,7 +178,7 @@ async fn after_a_kill_with_20_orders_under_way_every_repeat_is_the_same_one_orde
     say(format!("crowd: {acknowledged} of {sold} orders were acknowledged before one of {KILLS} kills"));
 
     let api = shop.api();
-    everything_ends(&api).await;
+    all_end(&api, &placed).await;
     let distinct: HashSet<&str> = placed.iter().map(|placed| placed.order_id.as_str()).collect();
     assert_eq!(distinct.len(), KILLS * BUYERS, "every buyer has an order of their own");
     assert_eq!(api.list("/v1/orders", "", "orders").await.len(), KILLS * BUYERS, "there is no other order");
@@ -135,32 +202,31 @@ async fn after_a_kill_at_any_moment_of_the_demo_every_acknowledged_order_reaches
     let mut shop = Shop::start().await;
     let mut acknowledged = HashSet::new();
     let kills = if is_long() { DEMO_KILLS_LONG } else { DEMO_KILLS };
-    for moments in DEMO_MOMENTS.into_iter().cycle().take(kills) {
-        let mut demo = shop.command();
-        demo.arg("demo").stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut demo = demo.spawn().expect("the shop's binary runs");
-        let mut printed = demo.stdout.take().expect("it is piped");
-        tokio::time::sleep(moment_before(moments)).await;
+    for kill in 0..kills {
+        let mut demo = Demo::start(&shop);
+        if kill % 2 == 0 {
+            tokio::time::sleep(moment_before(DEMO_BEGINS)).await;
+        } else {
+            demo.shops().await;
+            tokio::time::sleep(moment_before(DEMO_PAYS)).await;
+        }
         shop.kill();
-        demo.kill().expect("the child is ours");
-        demo.wait().expect("the child is ours");
-        let mut text = String::new();
-        printed.read_to_string(&mut text).expect("it prints UTF-8");
-        let placed = text.lines().filter_map(|line| line.split_once("placed as ")).map(|(_, rest)| rest);
-        acknowledged.extend(placed.filter_map(|rest| Some(rest.split_once(',')?.0.to_owned())));
+        acknowledged.extend(demo.end());
         shop.restart().await;
     }
     say(format!("demo: {} orders were acknowledged before one of {kills} kills", acknowledged.len()));
     assert!(!acknowledged.is_empty(), "no kill came after an order");
 
     let api = shop.api();
-    everything_ends(&api).await;
     for order_id in &acknowledged {
-        let order = api.get(&format!("/v1/orders/{order_id}")).operator().ok().await;
-        let status = order["order"]["status"].as_str().unwrap_or_default().to_owned();
-        let ends = ["ORDER_STATUS_CONFIRMED", "ORDER_STATUS_REJECTED", "ORDER_STATUS_CANCELLED"];
-        assert!(ends.contains(&status.as_str()), "{order}");
+        eventually(&format!("{order_id} ends"), ORDER_DEADLINE, async || {
+            let order = api.get(&format!("/v1/orders/{order_id}")).operator().ok().await;
+            let ends = ["ORDER_STATUS_CONFIRMED", "ORDER_STATUS_REJECTED", "ORDER_STATUS_CANCELLED"];
+            ends.contains(&order["order"]["status"].as_str()?).then_some(())
+        })
+        .await;
     }
+    everything_ends(&api).await;
     shop.audit().await;
     // What was interrupted so often can still be done.
     shop.run(&["demo"], DEMO_DEADLINE).await.ok();
@@ -202,9 +268,9 @@ async fn a_shop_that_is_asked_to_stop_under_load_answers_what_it_took_and_forget
     let mut placed = acknowledged.lock().expect("no buyer panics").clone();
     for request in unanswered {
         let request = request.expect("no buyer panics");
-        placed.push(request.send(&api).await.expect("the shop is back"));
+        placed.push(request.answered(&api).await);
     }
-    everything_ends(&api).await;
+    all_end(&api, &placed).await;
     for placed in &placed {
         assert_eq!(api.order(placed).await["status"], "ORDER_STATUS_CONFIRMED");
     }

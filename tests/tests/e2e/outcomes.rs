@@ -122,7 +122,8 @@ async fn a_capture_that_fails_rejects_the_order_releases_the_goods_and_voids_the
 async fn an_order_cancelled_while_its_payment_is_under_way_charges_and_refunds_nothing() {
     let api = Shop::shared().await.api();
     let goods = api.goods(PRICE, STOCK).await;
-    let placed = api.place(&order_of(&goods, 1, tokens::SLOW)).await;
+    // Long enough under way for the wish to come before its end on any machine.
+    let placed = api.place(&order_of(&goods, 1, tokens::UNKNOWN_UNTIL_ASKED)).await;
     let path = format!("/v1/orders/{}:cancel", placed.order_id);
     let cancel = api.post(&path, &json!({"reason": "CHANGED_MY_MIND"})).bearer(&placed.token);
     let asked = cancel.key(&unique("cancel")).ok().await;

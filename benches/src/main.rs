@@ -27,6 +27,7 @@ mod rebuild;
 mod report;
 mod rows;
 mod run;
+mod search;
 mod shop;
 mod sketch;
 mod store;
@@ -49,7 +50,7 @@ use run::{Run, Setup, Workload};
 const REPORT: &str = "BENCHMARKS.md";
 
 /// All there are, in the order in which they run.
-const WORKLOADS: [Workload; 11] = [
+const WORKLOADS: [Workload; 12] = [
     Workload {
         name: "w1",
         about: "append one event to a new stream, 32 and 256 clients",
@@ -86,6 +87,11 @@ const WORKLOADS: [Workload; 11] = [
         name: "import",
         about: "files of 100,000 rows imported, imported again, tried and exported, and the memory of it",
         run: |run| import::import(run).boxed_local(),
+    },
+    Workload {
+        name: "search",
+        about: "search, lists with facets and products by id in 10^5 products (10^6 with --long)",
+        run: |run| search::search(run).boxed_local(),
     },
     Workload {
         name: "growth",
@@ -171,7 +177,7 @@ async fn measure(setup: &Setup) -> anyhow::Result<bool> {
         runs.0.push(figures);
         failures.extend(failed);
     }
-    for rows in [rows::log_targets(), rows::shop_targets(), rows::growth_targets()] {
+    for rows in [rows::log_targets(), rows::shop_targets(), rows::search_targets(), rows::growth_targets()] {
         let filled = rows::filled(rows, &runs);
         if !filled.is_empty() {
             println!("\n{}", rows::as_text(&filled));

@@ -33,6 +33,9 @@ pub fn render(options: &Options, runs: &Runs, around: &Surroundings) -> anyhow::
     text.push_str("\n## The shop\n\n");
     text.push_str(SHOP);
     table(&mut text, &rows::filled(rows::shop_targets(), runs), false)?;
+    text.push_str("\n## Search\n\n");
+    text.push_str(SEARCH);
+    table(&mut text, &rows::filled(rows::search_targets(), runs), false)?;
     text.push_str("\n## Growth\n\n");
     text.push_str(GROWTH);
     table(&mut text, &rows::filled(rows::growth_targets(), runs), false)?;
@@ -74,6 +77,12 @@ const SHOP: &str = "\
 The all-in-one as a process of its own, with a PostgreSQL of its own and durable settings, over loopback; the load generator
 is a bare hyper client on the same cores. An order counts when its client has seen OrderConfirmed in the order's event
 stream; every order opens that stream. The bare servers are a process of their own too.
+
+";
+
+const SEARCH: &str = "\
+Generated products with three variants each, written past the log; the shop's own PostgreSQL, over gRPC, 24 products on a
+page, facets with every one. Targets are in milliseconds. The limit is a SELECT of one name by primary key over eight connections.
 
 ";
 

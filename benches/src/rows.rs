@@ -4,6 +4,7 @@
 use crate::figures::{Runs, Spread};
 use crate::growth::{self, LONG_POWER, POWERS};
 use crate::limits::Limit;
+use crate::search;
 
 /// Ours may be this part of the sketch's at least.
 pub const OF_FLOOR: f64 = 0.8;
@@ -111,6 +112,34 @@ pub fn growth_targets() -> Vec<Row> {
         }
     }
     rows
+}
+
+/// What search promises, by the number of products.
+pub fn search_targets() -> Vec<Row> {
+    let mut rows = Vec::new();
+    for (power, highest) in [(5, 25.0), (6, 80.0)] {
+        for (work, p99) in
+            [("search", Some(highest)), ("list with facets", Some(highest)), ("product by id", None)]
+        {
+            let what = format!("{work} in 10^{power} products");
+            let figure = |suffix: &str| search::figure(power, &format!("{work}{suffix}"));
+            let p50 = format!("{what}, 100/s, p50");
+            rows.push(
+                Row::new(&p50, &figure(", p50"), LESS, None)
+                    .against(&primary_key(power, ", p50"), PRIMARY_KEY),
+            );
+            rows.push(Row::new(&format!("{what}, 100/s, p99"), &figure(", p99"), LESS, p99));
+            let fastest = Row::new(&format!("{what}, maximal rate"), &figure(""), MORE, None);
+            rows.push(fastest.against(&primary_key(power, ""), PRIMARY_KEY));
+        }
+    }
+    rows
+}
+
+const PRIMARY_KEY: &str = "SELECT by primary key";
+
+fn primary_key(power: u32, suffix: &str) -> String {
+    search::figure(power, &format!("{PRIMARY_KEY}{suffix}"))
 }
 
 /// One row with its figures.

@@ -13,8 +13,8 @@ use hyper::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sqlx::ConnectOptions;
-use sqlx::PgConnection;
-use sqlx::postgres::PgConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{PgConnection, PgPool};
 use tokio::process::{Child, Command};
 
 use crate::http::Connections;
@@ -188,6 +188,16 @@ impl Shop {
 
     /// Connects to one service's database as its superuser.
     pub async fn database(&self, service: &str) -> anyhow::Result<PgConnection> {
+        Ok(self.server(service)?.connect().await?)
+    }
+
+    /// So many connections to it.
+    pub async fn pool(&self, service: &str, connections: u32) -> anyhow::Result<PgPool> {
+        let pool = PgPoolOptions::new().min_connections(connections).max_connections(connections);
+        Ok(pool.connect_with(self.server(service)?).await?)
+    }
+
+    fn server(&self, service: &str) -> anyhow::Result<PgConnectOptions> {
         let pid_file = std::fs::read_to_string(self.data.join("postgres/postmaster.pid"))?;
         let port = pid_file.lines().nth(3).context("no port in postmaster.pid")?.parse()?;
         let password = std::fs::read_to_string(self.data.join("postgres-admin.password"))?;
@@ -197,7 +207,7 @@ impl Shop {
             .username("storeline_admin")
             .password(password.trim())
             .database(&format!("storeline_{service}"));
-        Ok(options.connect().await?)
+        Ok(options)
     }
 
     /// Kills it, and leaves its PostgreSQL running, which the next start takes over.

@@ -309,7 +309,7 @@ impl Maker<'_> {
         // The logs that the models behind the call follow.
         let own: &[&str] = match self.rpc.name.rsplit('.').next() {
             Some("PlaceOrder") => &["product"],
-            Some("GetProduct" | "ListProducts") => &["product", "inventory"],
+            Some("GetProduct" | "ListProducts" | "SearchProducts") => &["product", "inventory"],
             _ => &[self.rpc.port],
         };
         for (log, position) in self.stage.positions.clone() {

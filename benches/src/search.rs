@@ -205,9 +205,10 @@ async fn fill(database: &mut PgConnection, products: u64) -> anyhow::Result<()> 
         .replace("{products}", &products.to_string())
         .replace("{described}", &(ADJECTIVES + NOUNS + BRANDS).to_string());
     sqlx::raw_sql(sqlx::AssertSqlSafe(sql))
-        .execute(database)
+        .execute(&mut *database)
         .await
         .context("the products cannot be written")?;
+    sqlx::raw_sql("VACUUM ANALYZE products, variants, availability").execute(database).await?;
     Ok(())
 }
 
@@ -240,8 +241,7 @@ const FILL: &str = "
            jsonb_build_array(((n + v) % 5)::text, ((n / 7 + v) % 12)::text),
            (power(10, 2.5 + 2 * random()))::bigint, 'EUR'
       FROM generate_series(0, {products} - 1) AS p (n), generate_series(1, 3) AS v;
-    INSERT INTO availability SELECT sku, random() < 0.6 FROM variants;
-    VACUUM ANALYZE products, variants, availability;";
+    INSERT INTO availability SELECT sku, random() < 0.6 FROM variants;";
 
 /// Waits until every product has its document. Returns how long that took.
 async fn documents(database: &mut PgConnection, products: u64) -> anyhow::Result<Duration> {

@@ -152,8 +152,11 @@ fn query(message: &DynamicMessage, except: &[FieldDescriptor]) -> String {
         if except.iter().any(|field| field.json_name() == name) {
             continue;
         }
-        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        pairs.push(format!("{name}={}", encoded(&text)));
+        // The entries of a list are the same key again.
+        for value in value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice) {
+            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            pairs.push(format!("{name}={}", encoded(&text)));
+        }
     }
     pairs.join("&")
 }

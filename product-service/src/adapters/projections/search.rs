@@ -281,18 +281,24 @@ async fn complete(pool: &PgPool) -> Result<(), HandlerError> {
     let mut after = Uuid::nil();
     loop {
         let mut transaction = pool.begin().await?;
-        let products: Vec<Uuid> = sqlx::query_scalar(
-            "SELECT p.product_id FROM products p LEFT JOIN product_search s ON s.product_id = p.product_id AND s.format = $1 \
-              WHERE s.product_id IS NULL AND p.product_id > $2 ORDER BY p.product_id LIMIT $3",
+        // In steps through all products: to look for those without a document would read both tables every time.
+        let step: Vec<(Uuid, bool)> = sqlx::query_as(
+            "SELECT p.product_id, EXISTS (SELECT FROM product_search s \
+                     WHERE s.product_id = p.product_id AND s.format = $1 OFFSET 0) \
+               FROM (SELECT product_id FROM products WHERE product_id > $2 ORDER BY product_id LIMIT $3) p \
+              ORDER BY p.product_id",
         )
         .bind(FORMAT)
         .bind(after)
-        .bind(i64::try_from(BATCH).unwrap_or(i64::MAX))
+        .bind(BATCH as i64)
         .fetch_all(&mut *transaction)
         .await?;
-        let Some(last) = products.last() else { return Ok(()) };
+        let Some((last, _)) = step.last() else { return Ok(()) };
         after = *last;
-        refresh(&mut transaction, &products).await?;
+        let missing: Vec<Uuid> = step.iter().filter(|(_, made)| !made).map(|(id, _)| *id).collect();
+        if !missing.is_empty() {
+            refresh(&mut transaction, &missing).await?;
+        }
         transaction.commit().await?;
     }
 }

@@ -18,7 +18,7 @@ use super::{MAX_COUNTED, MAX_FACET_VALUES, MAX_OPTION_FACETS};
 use crate::domain::product::ProductStatus;
 
 /// Products that are asked whether one of their variants is in stock, which is two more tables for each.
-const MAX_STOCK_COUNTED: usize = 500;
+const MAX_STOCK_COUNTED: usize = 250;
 /// Values of options that are looked up, those of most products.
 const MAX_OPTION_TERMS: usize = 1_000;
 

@@ -13,8 +13,8 @@ use tokio_util::sync::CancellationToken;
 
 /// Pause between two looks.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// A server that takes longer for a ping does not answer.
-const ANSWER_WITHIN: Duration = Duration::from_secs(3);
+/// A server that takes longer for a ping does not answer. A busy one takes seconds, and one that is gone says so at once.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 /// Watches the server behind `url` until `stop`. `advice` says what to do about an outage.
 pub async fn run(

@@ -23,7 +23,7 @@ use super::report::Counts;
 use crate::data_folder::{DataFolder, hex};
 
 /// It is written at most this often; so much work is asked for again after a kill.
-const WRITE_INTERVAL: Duration = Duration::from_millis(500);
+const WRITE_INTERVAL: Duration = Duration::from_millis(250);
 /// As long as the shop remembers request ids: an older run cannot be gone on with.
 const MAX_AGE: TimeDelta = TimeDelta::days(7);
 /// Bytes of a file that are hashed at once.

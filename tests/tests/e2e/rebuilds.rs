@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use e2e_tests::trade::{PRICE, order_of, tokens, unique};
-use e2e_tests::{Api, Shop, eventually, text};
+use e2e_tests::{ANSWER_DEADLINE, Api, Shop, eventually, text};
 use serde_json::Value;
 use tokio::task::JoinSet;
 
@@ -71,7 +71,9 @@ async fn trade_until(done: Arc<AtomicBool>, api: Api) -> usize {
         api.place(&order_of(&goods, 1, tokens::SUCCESS)).await;
         placed += 1;
         // Whoever creates a product reads it at once, whichever version serves.
-        api.goods(PRICE, 1).await;
+        let created = api.goods(PRICE, 1).await;
+        let path = format!("/v1/products/{}?minPosition={}", created.product_id, created.position);
+        api.get(&path).ok().await;
     }
     placed
 }
@@ -80,6 +82,11 @@ async fn trade_until(done: Arc<AtomicBool>, api: Api) -> usize {
 async fn models_are_rebuilt_while_people_shop_and_nobody_sees_an_error_or_a_gap() {
     let shop = Shop::start().await;
     let brand = stock_up(&shop, WATCHED).await;
+    eventually("what was imported is listed", ANSWER_DEADLINE, async || {
+        let products = shop.api().list("/v1/products", &format!("brand={brand}"), "products").await;
+        (products.len() == WATCHED).then_some(())
+    })
+    .await;
     let done = Arc::new(AtomicBool::new(false));
     let mut work = JoinSet::new();
     for _ in 0..3 {
@@ -138,8 +145,11 @@ async fn a_rebuild_in_a_shop_that_is_killed_goes_on_by_itself_and_one_that_is_ab
         (now["state"] == "SERVING" && now["switchedAt"] != before["switchedAt"]).then_some(())
     })
     .await;
-    let products = shop.api().list("/v1/products", &format!("brand={brand}"), "products").await;
-    assert_eq!(products.len(), PRODUCTS);
+    eventually("all products are listed", ANSWER_DEADLINE, async || {
+        let products = shop.api().list("/v1/products", &format!("brand={brand}"), "products").await;
+        (products.len() == PRODUCTS).then_some(())
+    })
+    .await;
     shop.audit().await;
 
     eventually("one is abandoned before its end", REBUILT, async || {

@@ -48,7 +48,9 @@ pub(super) struct Due {
 impl Rebuild {
     pub fn new(log: &EventLog, model: ReadModel) -> Self {
         let path = format!("\"{}{NEXT}\"", model.name);
-        let connect: PgConnectOptions = log.connect_options().clone().options([("search_path", path)]);
+        // What is dropped with a schema, or is not there to be dropped, is nobody's news.
+        let settings = [("search_path", path.as_str()), ("client_min_messages", "warning")];
+        let connect: PgConnectOptions = log.connect_options().clone().options(settings);
         let pool =
             PgPoolOptions::new().max_connections(CONNECTIONS).idle_timeout(IDLE).connect_lazy_with(connect);
         Self { model, pool, looks: log.pool().clone() }

@@ -55,7 +55,7 @@ async fn read_until(done: Arc<AtomicBool>, api: Api, brand: String) -> usize {
         assert!(seen.len() >= WATCHED && ids.is_subset(&seen), "products are missing: {} seen", seen.len());
         for id in seen.iter().take(5) {
             let product = api.get(&format!("/v1/products/{id}")).ok().await;
-            assert_eq!(text(&product, "/brand"), brand);
+            assert_eq!(text(&product, "/product/brand"), brand);
         }
         ids = seen;
         reads += 1;
@@ -68,7 +68,8 @@ async fn trade_until(done: Arc<AtomicBool>, api: Api) -> usize {
     let goods = api.goods(PRICE, 100_000).await;
     let mut placed = 0;
     while !done.load(Ordering::Relaxed) {
-        api.place(&order_of(&goods, 1, tokens::SUCCESS)).await;
+        let order = api.place(&order_of(&goods, 1, tokens::SUCCESS)).await;
+        api.ended(&order).await;
         placed += 1;
         // Whoever creates a product reads it at once, whichever version serves.
         let created = api.goods(PRICE, 1).await;

@@ -22,8 +22,8 @@ const TABLE_TIMEOUT: &str = "SET LOCAL lock_timeout = '200ms'";
 const MAX_PROBLEM_BYTES: usize = 2000;
 /// One for the page, one for looking.
 const CONNECTIONS: u32 = 2;
-/// A connection that is not used is closed after this.
-const IDLE: Duration = Duration::from_secs(60);
+/// A connection that is not used is closed after this: a server has few of them, and a rebuild is rare.
+const IDLE: Duration = Duration::from_secs(3);
 
 const OLD: &str = "@old";
 const NEXT: &str = "@next";

@@ -375,11 +375,8 @@ fn in_query(rpc: &Rpc, field: &Field, stage: &Stage) -> Vec<Case> {
         Kind::Enum(_) | Kind::Int32 | Kind::Int64 => "1",
         _ => "",
     };
-    // A list has its entries under the same key.
-    if !field.descriptor.is_list() {
-        let twice = [format!("{name}={value}&{name}={value}"), format!("{name}={value}&{snake}={value}")];
-        cases.extend(twice.map(|twice| case("duplicate key", asked(&without, &twice))));
-    }
+    let twice = [format!("{name}={value}&{name}={value}"), format!("{name}={value}&{snake}={value}")];
+    cases.extend(twice.map(|twice| case("duplicate key", asked(&without, &twice))));
     cases
 }
 

@@ -2,7 +2,9 @@
 //! follows the log; a caller that must see its own write waits for its position first.
 
 use chrono::{DateTime, Utc};
-use eventsourcing::{CommandContext, CommandProcessor, Committed, Decide, ExecuteError, StreamId};
+use eventsourcing::{
+    CommandContext, CommandProcessor, Committed, ExecuteError, Halt, Operation, StreamId, View,
+};
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, PgPool, Row};
 use uuid::Uuid;
@@ -15,6 +17,25 @@ use crate::domain::{OrderId, Payment, PaymentCommand, PaymentError};
 pub struct Payments {
     processor: CommandProcessor,
     pool: PgPool,
+}
+
+/// A command to a payment. It answers with the stream's version afterwards.
+struct Tell {
+    stream: StreamId,
+    command: PaymentCommand,
+}
+
+impl Operation for Tell {
+    type Reply = u64;
+    type Rejection = PaymentError;
+
+    fn run(&self, view: &mut View<'_>) -> Result<u64, Halt<PaymentError>> {
+        if matches!(self.command, PaymentCommand::Authorize { .. }) {
+            // A payment begins with this, unless its cancellation overtook it.
+            view.presume_new::<Payment>(&self.stream);
+        }
+        view.decide::<Payment>(&self.stream, &self.command)
+    }
 }
 
 /// A payment as people see it. Amounts are in `currency`.
@@ -88,8 +109,7 @@ impl Payments {
         command: PaymentCommand,
         context: CommandContext,
     ) -> Result<Committed<u64>, ExecuteError<PaymentError>> {
-        let stream = StreamId::of::<Payment>(order_id);
-        self.processor.execute(Decide::<Payment> { stream, command, expected_version: None }, context).await
+        self.processor.execute(Tell { stream: StreamId::of::<Payment>(order_id), command }, context).await
     }
 
     /// The payment of an order.

@@ -1,8 +1,8 @@
 //! Search: which products a query and filters find, in which order, and how many there are behind each further choice.
 //! PostgreSQL finds and counts; what words and terms are is decided here, for documents and queries alike.
 //!
-//! Reading order: [`words`] folds texts, [`terms`] numbers what is filtered by, [`document`] is what is stored of a
-//! product, [`reading`] what a query means, [`conditions`] and [`order`] make statements of it, [`facets`] counts.
+//! Reading order: `words` folds texts, `terms` numbers what is filtered by, `document` is what is stored of a
+//! product, `reading` what a query means, `conditions` and `order` make statements of it, `facets` counts.
 
 mod conditions;
 mod document;

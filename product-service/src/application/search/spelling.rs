@@ -21,7 +21,7 @@ pub fn forgiven(chars: usize) -> usize {
     }
 }
 
-/// Numbers for everything that is left of a word's beginning when up to [`MAX_ERRORS`] letters are deleted. Different
+/// Numbers for everything that is left of a word's beginning when up to `MAX_ERRORS` letters are deleted. Different
 /// rests may share a number; who looks words up by them compares the words.
 pub fn deletions(word: &str) -> Vec<i32> {
     let beginning: Vec<char> = word.chars().take(BEGINNING_CHARS).collect();

@@ -53,7 +53,7 @@ pub fn suggested_words(term: &Term) -> String {
 }
 
 impl Queries {
-    /// At most [`MAX_SUGGESTIONS`] for what is typed so far: brands and categories of most products, then products,
+    /// At most `MAX_SUGGESTIONS` for what is typed so far: brands and categories of most products, then products,
     /// those before the others whose name begins so.
     pub async fn suggest(&self, typed: &str) -> Result<Vec<Suggestion>, sqlx::Error> {
         let folded = fold(typed);

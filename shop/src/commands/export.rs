@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io::{BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use clap::Args;
@@ -12,10 +13,18 @@ use indicatif::{ProgressBar, ProgressStyle};
 use product::product_service_client::ProductServiceClient;
 use product_service::import::ProductWriter;
 use product_service::import::limits::MAX_ROWS;
+use tonic::Streaming;
+use tonic_types::StatusExt;
 
 use crate::config::Location;
-use crate::running::{RunningShop, explain};
+use crate::running::{OperatorChannel, RunningShop, explain};
 
+/// Longest time that an export waits for the read model, which follows a large import by minutes.
+const CATCH_UP: Duration = Duration::from_secs(10 * 60);
+/// Pause before the shop is asked again; it has waited some seconds itself.
+const PAUSE: Duration = Duration::from_secs(1);
+/// The reason by which the shop says that its read model lacks something of the log.
+const BEHIND: &str = "READ_MODEL_BEHIND";
 /// Largest message that is taken: the shop sends products by the megabyte, and a single one may be larger.
 const MAX_MESSAGE_BYTES: usize = 64 * 1024 * 1024;
 
@@ -56,8 +65,7 @@ pub async fn run(arguments: Arguments, location: &Location) -> anyhow::Result<u8
 async fn write(shop: &RunningShop, output: impl Write, bar: &ProgressBar) -> anyhow::Result<Written> {
     let client = ProductServiceClient::new(shop.channel("product").await?);
     let mut client = client.max_decoding_message_size(MAX_MESSAGE_BYTES);
-    let pages = client.export_products(product::ExportProductsRequest::default()).await;
-    let mut pages = pages.map_err(|status| explain(&status))?.into_inner();
+    let mut pages = begin(&mut client, bar).await?;
     let mut writer = ProductWriter::new(output)?;
     let mut written = Written { products: 0, rows: 0, position: String::new() };
     let mut expected = None;
@@ -77,6 +85,32 @@ async fn write(shop: &RunningShop, output: impl Write, bar: &ProgressBar) -> any
     written.rows = writer.rows();
     writer.finish()?.flush().context("the file cannot be written")?;
     Ok(written)
+}
+
+/// Asks for the catalogue, and again as long as the read model is behind the log.
+async fn begin(
+    client: &mut ProductServiceClient<OperatorChannel>,
+    bar: &ProgressBar,
+) -> anyhow::Result<Streaming<product::ExportProductsResponse>> {
+    let begun = Instant::now();
+    let mut told = false;
+    loop {
+        let refused = match client.export_products(product::ExportProductsRequest::default()).await {
+            Ok(pages) => return Ok(pages.into_inner()),
+            Err(status) => status,
+        };
+        let is_behind = refused.get_error_details().error_info().is_some_and(|info| info.reason == BEHIND);
+        if !is_behind || begun.elapsed() > CATCH_UP {
+            return Err(explain(&refused));
+        }
+        if !told {
+            let waits = "Waits for the read model, which is behind the log, as after a large import.";
+            // Not to standard output, which may be the file.
+            bar.suspend(|| writeln!(std::io::stderr(), "{waits}"))?;
+            told = true;
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
 }
 
 /// A file that is not in its place yet. It goes when it is dropped before.

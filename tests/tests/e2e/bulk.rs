@@ -226,6 +226,49 @@ async fn a_catalogue_that_is_exported_wiped_and_imported_is_exported_as_the_same
     shop.audit().await;
 }
 
+#[tokio::test]
+async fn an_export_waits_for_a_read_model_that_is_behind_and_has_everything_then() {
+    let shop = Shop::start().await;
+    shop.api().goods(100, 0).await;
+    // Nobody moves the read model until there is a table of this name.
+    let held = "DO $$ BEGIN \
+                    PERFORM FROM eventsourcing.checkpoints WHERE subscription = 'product.read-model' FOR UPDATE; \
+                    WHILE NOT EXISTS (SELECT FROM pg_class WHERE relname = 'let_go') LOOP PERFORM pg_sleep(0.05); END LOOP; \
+                END $$";
+    let exported = async {
+        let waits = "pg_locks l JOIN pg_stat_activity a USING (pid) WHERE a.query LIKE 'DO %let_go%' \
+                     AND l.relation = 'eventsourcing.checkpoints'::regclass";
+        eventually("the read model is held", PROGRESS_DEADLINE, async || {
+            (count(&shop, waits).await > 0).then_some(())
+        })
+        .await;
+        eventually("the product is in the log", PROGRESS_DEADLINE, async || {
+            (count(&shop, "eventlog.events WHERE data::text LIKE '%LATE%'").await > 0).then_some(())
+        })
+        .await;
+        let said = shop.scratch().path().join("said");
+        let said_to = fs::File::create(&said).expect("the scratch folder can be written");
+        let mut command = shop.command();
+        command.args(["export", "-"]).stdout(Stdio::piped()).stderr(said_to);
+        let mut client = command.spawn().expect("the shop's binary runs");
+        eventually("the export waits", PROGRESS_DEADLINE, || {
+            assert!(client.try_wait().expect("the child is ours").is_none(), "it did not wait");
+            ready(fs::read_to_string(&said).is_ok_and(|said| said.contains("Waits")).then_some(()))
+        })
+        .await;
+        tools::tamper(&shop, "product", "CREATE TABLE public.let_go ()").await;
+        client.wait_with_output().expect("the child is ours")
+    };
+    let file = shop.scratch().path().join("late.csv");
+    fs::write(&file, "Handle,Title,SKU,Price\nlate,Late,LATE,1.00\n").expect("it can be written");
+    let arguments = [];
+    let (_, imported, exported) =
+        tokio::join!(tools::ask(&shop, "product", held), import(&shop, &file, &arguments), exported);
+    assert_eq!(imported.code, Some(0), "{}", imported.stderr);
+    let exported = String::from_utf8(exported.stdout).expect("it is text");
+    assert!(exported.contains("\nlate,Late,"), "{exported}");
+}
+
 /// The lines of a report in JSON, without what only a real import can know.
 fn told(finished: &Finished) -> Vec<Value> {
     let lines = finished.stdout.lines().map(|line| serde_json::from_str(line).expect("a line is JSON"));

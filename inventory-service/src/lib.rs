@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use contracts::shop::inventory::v1::inventory_service_server::InventoryServiceServer;
+use eventsourcing::tasks::timers::{self, Timers};
 use eventsourcing::tasks::{self, TaskOptions, TaskQueue};
 use eventsourcing::{
     CommandProcessor, EventLog, FeedError, IntegrationFeed, LogFeed, LogOptions, Migrations, OpenError,
@@ -24,7 +25,7 @@ use service_runtime::grpc::Services;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use adapters::expiry::{self, ExpireReservations, ReservationTimers};
+use adapters::expiry::{self, ExpireReservations, ExpiryTiming};
 use adapters::projections::{self, ReadModel};
 use adapters::saga_requests::SagaRequests;
 use adapters::{SOURCE, publish};
@@ -144,8 +145,8 @@ impl InventoryService {
         let linger = SubscriptionOptions { linger: projections::LINGER, ..SubscriptionOptions::default() };
         let read_model = subscriptions.project_with(own.clone(), ReadModel, linger).await?;
         let queue = TaskQueue::new(expiry::QUEUE, TaskOptions::default());
-        let linger = SubscriptionOptions { linger: expiry::LINGER, ..SubscriptionOptions::default() };
-        subscriptions.project_with(own, ReservationTimers { queue: queue.clone() }, linger).await?;
+        let expiry = Timers::<ExpiryTiming>::new(queue.clone());
+        subscriptions.project_with(own, expiry, timers::options()).await?;
         subscriptions.react(upstream.saga, SagaRequests::new(reservations.clone())).await?;
 
         let expire = ExpireReservations::new(reservations);

@@ -15,17 +15,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use contracts::shop::product::v1::product_service_server::ProductServiceServer;
+use eventsourcing::tasks::timers::{self, Timers};
 use eventsourcing::tasks::{self, TaskOptions, TaskQueue};
 use eventsourcing::{
     CommandProcessor, EventLog, FeedError, IntegrationFeed, LogFeed, LogOptions, Migrations, OpenError,
-    ProcessorOptions, Rebuilds, SubscriptionOptions, Subscriptions,
+    ProcessorOptions, Rebuilds, Subscriptions,
 };
 use service_runtime::grpc::Services;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use adapters::integration_events::{SOURCE, publish};
-use adapters::price_timers::{self, PriceTimers, TakeEffect};
+use adapters::price_timers::{self, PriceTiming, TakeEffect};
 use adapters::projections::{self, Availability, ReadModel, complete_search};
 use adapters::{CacheFollower, LOOK_INTERVAL};
 use application::{Catalogue, Exports, Imports, Past, ProductCache, Queries};
@@ -140,9 +141,8 @@ impl ProductService {
 
         let catalogue = Catalogue::new(processor.clone());
         let queue = TaskQueue::new(price_timers::QUEUE, TaskOptions::default());
-        let linger = SubscriptionOptions { linger: price_timers::LINGER, ..SubscriptionOptions::default() };
-        let timers = PriceTimers { queue: queue.clone() };
-        subscriptions.project_with(Arc::new(log.clone()), timers, linger).await?;
+        let timers = Timers::<PriceTiming>::new(queue.clone());
+        subscriptions.project_with(Arc::new(log.clone()), timers, timers::options()).await?;
         tasks::work(&log, queue, TakeEffect::new(catalogue.clone()), stop, &tracker);
 
         let queries = Queries::new(log.pool().clone(), cache, read_model, availability);

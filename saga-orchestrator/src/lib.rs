@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use contracts::shop::saga::v1::saga_service_server::SagaServiceServer;
+use eventsourcing::tasks::timers::{self, Timers};
 use eventsourcing::tasks::{self, TaskOptions, TaskQueue};
 use eventsourcing::{
     CommandProcessor, EventLog, FeedError, IntegrationFeed, LogFeed, LogOptions, Migrations, OpenError,
@@ -29,7 +30,7 @@ use adapters::integration_events::{SOURCE, publish};
 use adapters::metrics;
 use adapters::participants::Participant;
 use adapters::read_model::{self, ReadModel};
-use adapters::timers::{self, FireTimers, SagaTimers};
+use adapters::timers::{FireTimers, QUEUE as TIMERS, SagaTiming};
 use application::{Queries, Sagas};
 use domain::Policy;
 use grpc::SagaGrpc;
@@ -125,9 +126,9 @@ impl SagaOrchestrator {
         let subscriptions = Subscriptions::new(&log, stop.clone(), tracker.clone());
         let linger = SubscriptionOptions { linger: read_model::LINGER, ..SubscriptionOptions::default() };
         subscriptions.project_with(own.clone(), ReadModel { measures: true }, linger).await?;
-        let queue = TaskQueue::new(timers::QUEUE, TaskOptions::default());
-        let linger = SubscriptionOptions { linger: timers::LINGER, ..SubscriptionOptions::default() };
-        subscriptions.project_with(own, SagaTimers { queue: queue.clone() }, linger).await?;
+        let queue = TaskQueue::new(TIMERS, TaskOptions::default());
+        let deadlines = Timers::<SagaTiming>::new(queue.clone());
+        subscriptions.project_with(own, deadlines, timers::options()).await?;
         subscriptions.react(upstream.order, Participant::order(sagas.clone())).await?;
         subscriptions.react(upstream.inventory, Participant::inventory(sagas.clone())).await?;
         subscriptions.react(upstream.payment, Participant::payment(sagas.clone())).await?;

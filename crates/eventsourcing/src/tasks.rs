@@ -4,6 +4,7 @@
 //! idempotency key.
 
 mod queue;
+pub mod timers;
 mod worker;
 
 pub use queue::TaskQueue;

@@ -2,13 +2,10 @@
 //! taken back when the reservation is pinned or ends. One that fires too late changes nothing, and a pin looks
 //! at the time itself, so nothing depends on a timer being punctual.
 
-use std::collections::HashMap;
-use std::time::Duration;
-
-use chrono::{DateTime, Utc};
-use eventsourcing::tasks::{self, NewTask, Task, TaskHandler, TaskOutcome, TaskQueue};
-use eventsourcing::{ExecuteError, HandlerError, Message, Projection, RecordedEvent};
-use sqlx::PgConnection;
+use chrono::Utc;
+use eventsourcing::tasks::timers::{self, Set, Timing};
+use eventsourcing::tasks::{Task, TaskHandler, TaskOutcome};
+use eventsourcing::{ExecuteError, HandlerError, RecordedEvent};
 
 use crate::application::Reservations;
 use crate::domain::OrderId;
@@ -18,78 +15,33 @@ use crate::domain::reservation::{Reservation, ReservationError, ReservationEvent
 /// The timers' queue.
 pub const QUEUE: &str = "inventory.reservation-expiry";
 
-/// How long timers wait for others to be set with. Reservations are held for minutes, and one that is pinned or
-/// ends before that has no timer to set.
-pub const LINGER: Duration = Duration::from_millis(200);
-/// First pause after a failed run; it doubles up to [`LONGEST_PAUSE`].
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
-/// Longest pause between runs.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// A timer's key is the order, whose reservation it is.
+pub struct ExpiryTiming;
 
-/// Keeps the timers in step with the log.
-pub struct ReservationTimers {
-    pub queue: TaskQueue,
-}
+impl Timing for ExpiryTiming {
+    const NAME: &'static str = "inventory.reservation-timers";
 
-impl Projection for ReservationTimers {
-    type Message = RecordedEvent;
-
-    fn name(&self) -> &'static str {
-        "inventory.reservation-timers"
-    }
-
-    async fn apply(&self, connection: &mut PgConnection, event: &RecordedEvent) -> Result<(), HandlerError> {
-        self.apply_page(connection, std::slice::from_ref(event)).await
-    }
-
-    /// Only a reservation that is still held at the end of a page needs a timer.
-    async fn apply_page(
-        &self,
-        connection: &mut PgConnection,
-        page: &[RecordedEvent],
-    ) -> Result<(), HandlerError> {
-        let mut timers: HashMap<&str, Option<NewTask>> = HashMap::new();
-        for event in page {
-            match event.decode::<Reservation>()? {
-                Some(ReservationEvent::StockReserved { expires_at, .. }) => {
-                    timers.insert(event.stream_id.key(), Some(timer(event, expires_at)));
-                }
-                Some(
-                    ReservationEvent::ReservationPinned {}
-                    | ReservationEvent::StockReleased {}
-                    | ReservationEvent::ReservationExpired {}
-                    | ReservationEvent::StockCommitted {},
-                ) => {
-                    timers.insert(event.stream_id.key(), None);
-                }
-                // These come before a timer is set, after it was taken back, or change nothing.
-                Some(
-                    ReservationEvent::StockReservationRejected(_)
-                    | ReservationEvent::ReservationPinRejected { .. }
-                    | ReservationEvent::StockRestocked {}
-                    | ReservationEvent::RequestAnswered { .. },
-                )
-                | None => {}
+    fn of(event: &RecordedEvent) -> Result<Vec<(String, Set)>, HandlerError> {
+        let set = match event.decode::<Reservation>()? {
+            Some(ReservationEvent::StockReserved { expires_at, .. }) => {
+                Set::At(expires_at, Default::default())
             }
-        }
-        let keys: Vec<String> = timers.keys().map(|&key| key.to_owned()).collect();
-        let timers: Vec<NewTask> = timers.into_values().flatten().collect();
-        self.queue.replace(connection, &keys, &timers).await?;
-        Ok(())
-    }
-
-    fn committed(&self) {
-        self.queue.committed();
-    }
-}
-
-fn timer(event: &RecordedEvent, expires_at: DateTime<Utc>) -> NewTask {
-    NewTask {
-        id: event.event_id,
-        key: event.stream_id.key().to_owned(),
-        payload: Default::default(),
-        metadata: event.metadata(),
-        due_at: expires_at,
+            Some(
+                ReservationEvent::ReservationPinned {}
+                | ReservationEvent::StockReleased {}
+                | ReservationEvent::ReservationExpired {}
+                | ReservationEvent::StockCommitted {},
+            ) => Set::Back,
+            // These come before a timer is set, after it was taken back, or change nothing.
+            Some(
+                ReservationEvent::StockReservationRejected(_)
+                | ReservationEvent::ReservationPinRejected { .. }
+                | ReservationEvent::StockRestocked {}
+                | ReservationEvent::RequestAnswered { .. },
+            )
+            | None => return Ok(Vec::new()),
+        };
+        Ok(vec![(event.stream_id.key().to_owned(), set)])
     }
 }
 
@@ -115,7 +67,7 @@ impl TaskHandler for ExpireReservations {
         match self.reservations.expire(order_id, context).await {
             Ok(_) => TaskOutcome::Done,
             Err(ExecuteError::Rejected { rejection, .. }) => not_yet(&rejection),
-            Err(error) => tasks::retry(&error.into(), task.attempts, FIRST_PAUSE, LONGEST_PAUSE),
+            Err(error) => timers::retry(&error.into(), task.attempts),
         }
     }
 }
@@ -128,7 +80,7 @@ fn not_yet(refused: &ReservationRefused) -> TaskOutcome {
         }
         fault => {
             tracing::error!(error = %fault, "a reservation cannot expire");
-            LONGEST_PAUSE
+            timers::LONGEST_PAUSE
         }
     };
     TaskOutcome::Retry { after, error: refused.to_string() }

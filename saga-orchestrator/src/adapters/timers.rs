@@ -1,13 +1,10 @@
 //! The deadlines of open steps, as durable timers. They are a projection of the sagas' events: a request sets one, and
 //! takes the one before it back. A timer that fires too late changes nothing, since it carries step and attempt.
 
-use std::collections::HashMap;
-use std::time::Duration;
-
 use chrono::{DateTime, Utc};
-use eventsourcing::tasks::{self, NewTask, Task, TaskHandler, TaskOutcome, TaskQueue};
-use eventsourcing::{HandlerError, Message, Projection, RecordedEvent, StreamId};
-use sqlx::PgConnection;
+use eventsourcing::tasks::timers::{self, Set, Timing};
+use eventsourcing::tasks::{Task, TaskHandler, TaskOutcome};
+use eventsourcing::{HandlerError, RecordedEvent, StreamId};
 
 use super::event_of;
 use crate::application::{SagaId, Sagas};
@@ -16,54 +13,23 @@ use crate::domain::{Awaiting, Event, Step, Timer};
 /// The timers' queue.
 pub const QUEUE: &str = "saga.timers";
 
-/// How long timers wait for others to be set with. Deadlines are seconds away, and a saga that comes on before
-/// that has no timer to set.
-pub const LINGER: Duration = Duration::from_millis(200);
-/// First pause after a failed run; it doubles up to [`LONGEST_PAUSE`].
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
-/// Longest pause between runs.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// A timer's key is the saga's stream, its payload the [`Timer`].
+pub struct SagaTiming;
 
-/// Keeps the timers in step with the log.
-pub struct SagaTimers {
-    pub queue: TaskQueue,
-}
+impl Timing for SagaTiming {
+    const NAME: &'static str = "saga.timers";
 
-impl Projection for SagaTimers {
-    type Message = RecordedEvent;
-
-    fn name(&self) -> &'static str {
-        "saga.timers"
-    }
-
-    async fn apply(&self, connection: &mut PgConnection, event: &RecordedEvent) -> Result<(), HandlerError> {
-        self.apply_page(connection, std::slice::from_ref(event)).await
-    }
-
-    /// Only the last deadline of a saga needs to be set.
-    async fn apply_page(
-        &self,
-        connection: &mut PgConnection,
-        page: &[RecordedEvent],
-    ) -> Result<(), HandlerError> {
-        let mut timers: HashMap<String, Option<NewTask>> = HashMap::new();
-        for recorded in page {
-            let Some(event) = event_of(recorded)? else { continue };
-            let timer = match deadline(&event) {
-                Deadline::Unchanged => continue,
-                Deadline::None => None,
-                Deadline::At(due_at, timer) => Some(task(recorded, timer, due_at)?),
-            };
-            timers.insert(recorded.stream_id.to_string(), timer);
-        }
-        let (keys, tasks): (Vec<String>, Vec<Option<NewTask>>) = timers.into_iter().unzip();
-        let tasks: Vec<NewTask> = tasks.into_iter().flatten().collect();
-        self.queue.replace(connection, &keys, &tasks).await?;
-        Ok(())
-    }
-
-    fn committed(&self) {
-        self.queue.committed();
+    fn of(recorded: &RecordedEvent) -> Result<Vec<(String, Set)>, HandlerError> {
+        let Some(event) = event_of(recorded)? else { return Ok(Vec::new()) };
+        let set = match deadline(&event) {
+            Deadline::Unchanged => return Ok(Vec::new()),
+            Deadline::None => Set::Back,
+            Deadline::At(due_at, timer) => {
+                let timer = serde_json::to_value(timer);
+                Set::At(due_at, timer.map_err(|error| HandlerError::Poison(error.to_string()))?)
+            }
+        };
+        Ok(vec![(recorded.stream_id.to_string(), set)])
     }
 }
 
@@ -102,17 +68,6 @@ pub fn deadline(event: &Event) -> Deadline {
     }
 }
 
-fn task(recorded: &RecordedEvent, timer: Timer, due_at: DateTime<Utc>) -> Result<NewTask, HandlerError> {
-    let payload = serde_json::to_value(timer).map_err(|error| HandlerError::Poison(error.to_string()))?;
-    Ok(NewTask {
-        id: recorded.event_id,
-        key: recorded.stream_id.as_str().to_owned(),
-        payload,
-        metadata: recorded.metadata(),
-        due_at,
-    })
-}
-
 /// Tells a saga that its deadline has passed.
 pub struct FireTimers {
     sagas: Sagas,
@@ -142,7 +97,7 @@ impl TaskHandler for FireTimers {
             Ok(()) => TaskOutcome::Done,
             Err(error) => {
                 tracing::warn!(timer = %task.id, saga = task.key, %error, "a timer could not fire and is tried again");
-                tasks::retry(&error, task.attempts, FIRST_PAUSE, LONGEST_PAUSE)
+                timers::retry(&error, task.attempts)
             }
         }
     }

@@ -130,11 +130,14 @@ impl TaskQueue {
         keys: &[String],
         tasks: &[NewTask],
     ) -> Result<(), sqlx::Error> {
-        sqlx::query("DELETE FROM eventsourcing.tasks WHERE queue = $1 AND key = ANY ($2)")
-            .bind(self.name())
-            .bind(keys)
-            .execute(&mut *connection)
-            .await?;
+        if !keys.is_empty() {
+            sqlx::query("DELETE FROM eventsourcing.tasks WHERE queue = $1 AND key = ANY ($2)")
+                .bind(self.name())
+                .bind(keys)
+                .execute(&mut *connection)
+                .await?;
+        }
+        // Also for no tasks: what was staged before is forgotten.
         self.schedule(connection, tasks).await
     }
 

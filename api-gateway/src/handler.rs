@@ -29,8 +29,9 @@ use tonic::Status;
 use tonic::metadata::MetadataMap;
 use tower::{Service, ServiceExt};
 
-use crate::binding::{Binding, BodyRule};
+use crate::binding::{Binding, BodyRule, Role};
 use crate::layers::{self, RequestId, RouteMeters, X_REQUEST_ID, names};
+use crate::memo::{Memo, Written};
 use crate::problem::{DEFAULT_RETRY_AFTER, Problem};
 use crate::template::{Found, RouteTree};
 use crate::wire::text_at;
@@ -67,6 +68,7 @@ pub struct Rest {
     in_flight: Arc<Semaphore>,
     streams: Arc<Semaphore>,
     shutdown: CancellationToken,
+    memo: Memo,
 }
 
 /// Puts every binding into the tree.
@@ -110,6 +112,7 @@ impl Rest {
             in_flight: Arc::new(Semaphore::new(options.max_in_flight.min(Semaphore::MAX_PERMITS))),
             streams: Arc::new(Semaphore::new(options.max_streams.min(Semaphore::MAX_PERMITS))),
             shutdown,
+            memo: Memo::default(),
         }
     }
 }
@@ -289,7 +292,11 @@ impl Rest {
         let call = route.backend.unary(binding.grpc_path.clone(), metadata, &message);
         let answer = timeout_at(deadline, call).await.map_err(|_| too_late())?;
         let (metadata, message) = answer.map_err(|status| refusal(&status))?;
-        respond(binding, &parts.headers, &metadata, &message)
+        let written = match binding.role == Role::Public && binding.method.is_safe() {
+            true => self.memo.written(&binding.label, &message, || write(binding, &message)),
+            false => write(binding, &message),
+        };
+        Ok(respond(binding, &parts.headers, &metadata, &message, written?))
     }
 }
 
@@ -314,17 +321,22 @@ fn metadata(headers: &HeaderMap) -> MetadataMap {
     MetadataMap::from_headers(passed)
 }
 
+/// The body of an answer and its tag.
+fn write(binding: &Binding, message: &[u8]) -> Result<Written, Problem> {
+    let body = binding
+        .transcoder
+        .json(message, binding.response_body.as_ref())
+        .map_err(|_| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the answer has no JSON form"))?;
+    Ok(Written { etag: entity_tag(binding, message, &body), body: body.into() })
+}
+
 fn respond(
     binding: &Binding,
     request: &HeaderMap,
     metadata: &HeaderMap,
     message: &[u8],
-) -> Result<Response, Problem> {
-    let body = binding
-        .transcoder
-        .json(message, binding.response_body.as_ref())
-        .map_err(|_| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the answer has no JSON form"))?;
-    let etag = entity_tag(binding, message, &body);
+    Written { body, etag }: Written,
+) -> Response {
     let unchanged =
         binding.method.is_safe() && etag.as_ref().is_some_and(|etag| etag::is_known(request, etag));
     let mut response = if unchanged {
@@ -348,7 +360,7 @@ fn respond(
     if is_replayed(metadata) {
         headers.insert(IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true"));
     }
-    Ok(response)
+    response
 }
 
 /// What a service refused, marked if it is the stored answer to an earlier request.

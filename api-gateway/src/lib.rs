@@ -26,6 +26,7 @@ mod etag;
 mod handler;
 mod json;
 mod layers;
+mod memo;
 mod openapi;
 pub mod problem;
 mod request;

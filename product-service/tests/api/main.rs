@@ -7,6 +7,7 @@ mod cache;
 mod facets;
 mod imports;
 mod lists;
+mod many;
 mod past;
 mod plans;
 mod prices;

@@ -23,7 +23,7 @@ const SERVICE: &str = "service-0123456789abcdef0123456789abcdef";
 
 /// Inventory, in the hands of the test.
 pub struct Inventory {
-    feed: HandMadeFeed,
+    pub feed: HandMadeFeed,
 }
 
 impl Inventory {

@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: the benchmarks, in release mode, against a PostgreSQL of their own.
+//! `cargo xtask bench`: the benchmarks, in release mode, against servers of their own.
 
 use std::process::Command;
 
@@ -10,7 +10,7 @@ use crate::{cargo, workspace_root};
 pub const HELP: &str = "\
 cargo xtask bench [ARGUMENTS]
 
-Starts a throwaway PostgreSQL, builds the shop and the benchmarks in release mode and runs them; ARGUMENTS go to the
+Starts a throwaway PostgreSQL and Kafka, builds the shop and the benchmarks in release mode and runs them; ARGUMENTS go to the
 benchmark program, whose own help follows. With --peers, other event stores are built too, in a workspace of their own.
 ";
 

@@ -18,8 +18,8 @@ use anyhow::{Context, Result, bail};
 const HELP: &str = "\
 cargo xtask COMMAND
 
-  test [OPTIONS] [FILTER]   provides PostgreSQL and tools, then checks and tests everything
-  bench [ARGUMENTS]         provides PostgreSQL, then runs the benchmarks in release mode
+  test [OPTIONS] [FILTER]   provides servers and tools, then checks and tests everything
+  bench [ARGUMENTS]         provides servers, then runs the benchmarks in release mode
   tidy                      checks the dependency arrows of the design
   help [COMMAND]            this text, or more about one command
 ";

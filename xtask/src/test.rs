@@ -13,8 +13,9 @@ use crate::{cargo, target_folder, tidy, workspace_root};
 pub const HELP: &str = "\
 cargo xtask test [OPTIONS] [FILTER]
 
-Provides PostgreSQL (found, or installed by apt as root), curl and grpcurl (found, or built with Go into
-~/.cache/storeline/bin), starts a throwaway database server, then runs the steps below. FILTER goes to `cargo test`.
+Provides PostgreSQL, Redis and Java (found, or installed by apt as root), Apache Kafka (from Maven Central into
+~/.cache/storeline), curl and grpcurl (found, or built with Go into ~/.cache/storeline/bin), starts a throwaway database
+server and a throwaway Kafka broker, then runs the steps below. FILTER goes to `cargo test`.
 
   --quick          without clippy and doc
   --long           the long forms of tests: more events, more kills
@@ -169,6 +170,8 @@ impl Run<'_> {
 
 fn ask_servers(run: &Run<'_>) -> Result<bool> {
     println!("{}", run.servers.postgres.ask_version()?);
+    println!("{}", run.servers.kafka.version());
+    println!("{}", run.servers.redis.version());
     Ok(true)
 }
 

@@ -1,10 +1,13 @@
 //! What tests of every crate share: throwaway databases on a real PostgreSQL, given/when/then for deciders, feeds
-//! written by hand, waiting for conditions, and a PostgreSQL of one's own to stop and crash. It fakes no database: what needs PostgreSQL gets PostgreSQL.
+//! written by hand, waiting for conditions, and a PostgreSQL, Kafka or Redis of one's own to stop and crash. It fakes none of them: what needs
+//! PostgreSQL gets PostgreSQL.
 
 mod cluster;
 mod database;
 mod decider;
 mod feed;
+pub mod kafka;
+pub mod redis;
 
 pub use cluster::{Cluster, Stop};
 pub use database::{APP_ROLE, TestDatabase};

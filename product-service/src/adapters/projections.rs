@@ -6,7 +6,7 @@ mod search;
 
 pub use availability::Availability;
 pub use read_model::ReadModel;
-pub use search::{compare_documents, complete_search, miscounted};
+pub use search::{Compared as ComparedDocument, compare_documents, complete_search, miscounted};
 
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -303,20 +303,28 @@ async fn complete(pool: &PgPool) -> Result<(), HandlerError> {
     }
 }
 
-/// The next products behind an id, in the order of ids, each with whether its document is what its rows give. Empty
-/// behind the last one.
+/// A document beside what its product's rows give.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compared {
+    Same,
+    /// Of an older program; it will be made anew ([`complete_search`]), and answers searches until then.
+    Older,
+    Differs,
+}
+
+/// The next products behind an id, in the order of ids, each with what its document is like. Empty behind the last one.
 pub async fn compare_documents(
     connection: &mut PgConnection,
     after: Uuid,
-) -> Result<Vec<(Uuid, bool)>, sqlx::Error> {
+) -> Result<Vec<(Uuid, Compared)>, sqlx::Error> {
     let next = "SELECT product_id FROM products WHERE product_id > $1 ORDER BY product_id LIMIT $2";
     let products: Vec<Uuid> =
         sqlx::query_scalar(next).bind(after).bind(BATCH as i64).fetch_all(&mut *connection).await?;
     let rows = sqlx::query(SELECT_SOURCES).bind(&products).fetch_all(&mut *connection).await?;
     let documents: Result<Vec<Document>, sqlx::Error> =
         rows.iter().map(|row| Ok(Document::of(&Source::of(row)?).0)).collect();
-    sqlx::query_as(
-        "SELECT product_id, coalesce((old.format, old.status, old.words, old.terms, old.vocabulary, old.prices, \
+    let compared: Vec<(Uuid, bool, bool)> = sqlx::query_as(
+        "SELECT product_id, coalesce(old.format < new.format, false), coalesce((old.format, old.status, old.words, old.terms, old.vocabulary, old.prices, \
                 old.lowest_price, old.currency, old.name_key, old.size) = (new.format, new.status, \
                 new.words::tsvector, new.terms, new.vocabulary, new.prices, new.lowest_price, new.currency, \
                 new.name_key, new.size), false) \
@@ -326,7 +334,13 @@ pub async fn compare_documents(
     )
     .bind(json(&documents?)?)
     .fetch_all(connection)
-    .await
+    .await?;
+    let compared = compared.into_iter().map(|(id, older, same)| match (older, same) {
+        (true, _) => (id, Compared::Older),
+        (false, true) => (id, Compared::Same),
+        (false, false) => (id, Compared::Differs),
+    });
+    Ok(compared.collect())
 }
 
 /// How many words and how many terms have another number of products than the documents have.

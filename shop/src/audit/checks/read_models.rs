@@ -12,7 +12,7 @@ use inventory_service::domain::reservation::ReservationStatus;
 use order_service::domain::order::{Phase, Status};
 use payment_service::application::payments::RefundState;
 use payment_service::domain::payment::RefundStatus;
-use product_service::adapters::projections::{compare_documents, miscounted};
+use product_service::adapters::projections::{ComparedDocument, compare_documents, miscounted};
 use product_service::application::status_name;
 use saga_orchestrator::application::{SagaId, SagaView};
 use saga_orchestrator::domain::Step;
@@ -69,12 +69,14 @@ pub fn failed(log: Log) -> impl FnOnce(sqlx::Error) -> AuditError {
 /// All read models.
 pub async fn check(cut: &mut Cut, facts: &Facts) -> Result<Vec<Finding>, AuditError> {
     let [product, inventory, order, payment, saga] = &mut cut.snapshots.0;
+    let [search, older] = search(product).await.map_err(failed(Log::Product))?;
     Ok(vec![
         products(product, facts).await.map_err(failed(Log::Product))?,
         variants(product, facts).await.map_err(failed(Log::Product))?,
         scheduled_prices(product, facts).await.map_err(failed(Log::Product))?,
         availability(product, facts).await.map_err(failed(Log::Product))?,
-        search(product).await.map_err(failed(Log::Product))?,
+        search,
+        older,
         stock(inventory, facts).await.map_err(failed(Log::Inventory))?,
         reservations(inventory, facts).await.map_err(failed(Log::Inventory))?,
         order_rows(order, facts).await.map_err(failed(Log::Order))?,
@@ -178,22 +180,26 @@ async fn availability(snapshot: &mut Snapshot, facts: &Facts) -> Result<Finding,
 }
 
 /// What search knows of each product, against the rows that it is made of; and its counts against what it knows.
-async fn search(snapshot: &mut Snapshot) -> Result<Finding, sqlx::Error> {
+async fn search(snapshot: &mut Snapshot) -> Result<[Finding; 2], sqlx::Error> {
     let rule = "search knows every product as the other tables have it, and counts what it knows";
     let mut finding = Finding::invariant("read-model-search", rule);
+    let rule = "no document of search is of an older version; the product service is making those anew";
+    let mut older = Finding::notice("search-documents-older", rule);
     let mut after = Uuid::nil();
     loop {
         let compared = compare_documents(snapshot.connection(), after).await?;
         let Some((last, _)) = compared.last() else { break };
         after = *last;
-        for (id, holds) in compared {
-            finding.judge(holds, || format!("product {id}: search has another document than its rows give"));
+        for (id, document) in compared {
+            let differs = || format!("product {id}: search has another document than its rows give");
+            finding.judge(document != ComparedDocument::Differs, differs);
+            older.judge(document != ComparedDocument::Older, || format!("product {id}"));
         }
     }
     for (what, differing) in miscounted(snapshot.connection()).await? {
         finding.judge(differing == 0, || format!("{differing} counts of {what} differ from the documents"));
     }
-    Ok(finding)
+    Ok([finding, older])
 }
 
 async fn stock(snapshot: &mut Snapshot, facts: &Facts) -> Result<Finding, sqlx::Error> {

@@ -1,6 +1,8 @@
 //! Installs Debian packages where that is possible without asking: as root on a system with apt. Elsewhere it names the
 //! line to run and changes nothing.
 
+use std::fs;
+use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
 
@@ -19,25 +21,47 @@ pub fn install(packages: &[&str], elsewhere: &str) -> Result<()> {
     if find_on_path("apt-get").is_none() || !is_root()? {
         bail!("{names} is missing. Run `sudo apt-get install {names}` on Debian or Ubuntu; {elsewhere}");
     }
+    update()?;
+    println!("  apt-get install {names}");
+    apt(&[&["install", "-y", "-q", "--no-install-recommends"], packages].concat())
+}
+
+/// Puts the files of `package` into `folder` without installing it: nothing starts, and nothing else changes. `elsewhere`
+/// is what a user of another system does instead.
+pub fn unpack(package: &str, folder: &Path, elsewhere: &str) -> Result<()> {
+    if find_on_path("apt-get").is_none() || find_on_path("dpkg-deb").is_none() || !is_root()? {
+        bail!("{package} is missing. Run `sudo apt-get install {package}` on Debian or Ubuntu; {elsewhere}");
+    }
+    update()?;
+    println!("  apt-get download {package}, unpacked into {}", folder.display());
+    let download = folder.with_extension("download");
+    fs::remove_dir_all(&download).ok();
+    fs::create_dir_all(&download).with_context(|| format!("cannot create {}", download.display()))?;
+    run(Command::new("apt-get").args(PATIENCE).args(["download", package]).current_dir(&download))?;
+    for archive in fs::read_dir(&download)? {
+        run(Command::new("dpkg-deb").arg("-x").arg(archive?.path()).arg(folder))?;
+    }
+    fs::remove_dir_all(&download).ok();
+    Ok(())
+}
+
+fn update() -> Result<()> {
     if UPDATED.get().is_none() {
         println!("  apt-get update");
         apt(&["update", "-q"])?;
         UPDATED.get_or_init(|| ());
     }
-    println!("  apt-get install {names}");
-    apt(&[&["install", "-y", "-q", "--no-install-recommends"], packages].concat())
+    Ok(())
 }
 
 fn apt(arguments: &[&str]) -> Result<()> {
-    let output = Command::new("apt-get")
-        .args(PATIENCE)
-        .args(arguments)
-        .env("DEBIAN_FRONTEND", "noninteractive")
-        .output()
-        .context("cannot run apt-get")?;
+    run(Command::new("apt-get").args(PATIENCE).args(arguments).env("DEBIAN_FRONTEND", "noninteractive"))
+}
+
+fn run(command: &mut Command) -> Result<()> {
+    let output = command.output().with_context(|| format!("cannot run {command:?}"))?;
     if !output.status.success() {
-        let words = String::from_utf8_lossy(&output.stderr).into_owned();
-        bail!("apt-get {} failed:\n{words}", arguments.join(" "));
+        bail!("{command:?} failed:\n{}", String::from_utf8_lossy(&output.stderr));
     }
     Ok(())
 }

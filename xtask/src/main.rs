@@ -5,6 +5,7 @@
 
 mod apt;
 mod bench;
+mod deploy;
 mod servers;
 mod test;
 mod tidy;
@@ -21,6 +22,8 @@ cargo xtask COMMAND
   test [OPTIONS] [FILTER]   provides servers and tools, then checks and tests everything
   bench [ARGUMENTS]         provides servers, then runs the benchmarks in release mode
   tidy                      checks the dependency arrows of the design
+  deploy                    checks what deploys the services; a step of `test`
+  dashboards                writes Grafana's dashboards from their tables
   help [COMMAND]            this text, or more about one command
 ";
 
@@ -56,6 +59,10 @@ fn dispatch(arguments: &[String]) -> Result<bool> {
         (command, true) => help(Some(command)),
         ("test", _) => test::run(&test::Options::parse(rest)?),
         ("bench", _) => bench::run(rest),
+        ("deploy", _) if rest.is_empty() => deploy::run(&workspace_root()),
+        ("deploy", _) => bail!("`deploy` takes no arguments"),
+        ("dashboards", _) if rest.is_empty() => deploy::write_dashboards(&workspace_root()),
+        ("dashboards", _) => bail!("`dashboards` takes no arguments"),
         ("tidy", _) if rest.is_empty() => tidy::run(&workspace_root()),
         ("tidy", _) => bail!("`tidy` takes no arguments"),
         (unknown, _) => bail!("there is no command `{unknown}`\n\n{HELP}"),

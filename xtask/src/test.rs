@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::servers::Servers;
 use crate::tools::Tools;
-use crate::{cargo, target_folder, tidy, workspace_root};
+use crate::{cargo, deploy, target_folder, tidy, workspace_root};
 
 pub const HELP: &str = "\
 cargo xtask test [OPTIONS] [FILTER]
@@ -20,8 +20,11 @@ server and a throwaway Kafka broker, then runs the steps below. FILTER goes to `
   --quick          without clippy and doc
   --long           the long forms of tests: more events, more kills
   --only STEP,..   only these steps
+  --docker         the step docker too: builds the image, brings docker-compose.yml up and plays the demo on it
 
-steps: servers fmt tidy clippy doc build test download
+steps: servers fmt tidy clippy doc build deploy test download docker
+The step deploy reads Dockerfile, compositions, alerts and dashboards with hadolint (PyPI), docker-compose and promtool
+(Debian packages).
 ";
 
 /// From a clean clone, on two cores.
@@ -30,7 +33,7 @@ const BUDGET: Duration = Duration::from_secs(45 * 60);
 /// Tests of one program that run at the same time. Some run a whole shop each, and PostgreSQL has so many connections.
 const TESTS_AT_ONCE: usize = 4;
 
-const STEPS: [Step; 8] = [
+const STEPS: [Step; 10] = [
     Step { name: "servers", quick: true, run: ask_servers },
     Step { name: "fmt", quick: true, run: |run| run.cargo(&["fmt", "--all", "--check"]) },
     Step { name: "tidy", quick: true, run: |_| tidy::run(&workspace_root()) },
@@ -45,19 +48,24 @@ const STEPS: [Step; 8] = [
         quick: true,
         run: |run| run.cargo(&["build", "--package", "shop", "--bin", "shop"]),
     },
+    Step { name: "deploy", quick: true, run: |_| deploy::run(&workspace_root()) },
     Step { name: "test", quick: true, run: test_workspace },
     Step {
         name: "download",
         quick: false,
         run: |run| run.cargo(&["test", "--package", "shop", "--lib", "--", "--ignored", "download"]),
     },
+    Step { name: DOCKER, quick: true, run: |_| deploy::docker::run(&workspace_root()) },
 ];
+/// The one step that runs only when it is asked for, since it needs a Docker engine.
+const DOCKER: &str = "docker";
 
 /// What the user asked for.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Options {
     quick: bool,
     long: bool,
+    docker: bool,
     only: Vec<String>,
     filter: Option<String>,
 }
@@ -84,6 +92,7 @@ impl Options {
             match argument.as_str() {
                 "--quick" => options.quick = true,
                 "--long" => options.long = true,
+                "--docker" => options.docker = true,
                 "--only" => {
                     let steps = arguments.next().context("--only needs the names of steps")?;
                     options.only = steps.split(',').map(str::to_owned).collect();
@@ -102,7 +111,11 @@ impl Options {
     }
 
     fn includes(&self, step: &Step) -> bool {
+        if step.name == DOCKER && self.docker {
+            return true;
+        }
         match self.only.is_empty() {
+            true if step.name == DOCKER => false,
             true => step.quick || !self.quick,
             false => self.only.iter().any(|name| name == step.name),
         }
@@ -201,8 +214,10 @@ mod tests {
 
     #[test]
     fn options_choose_the_steps() {
-        assert_eq!(steps("").len(), STEPS.len());
-        assert_eq!(steps("--quick"), ["servers", "fmt", "tidy", "build", "test"]);
+        assert_eq!(steps("").len(), STEPS.len() - 1);
+        assert_eq!(steps("--docker").len(), STEPS.len());
+        assert_eq!(steps("--quick"), ["servers", "fmt", "tidy", "build", "deploy", "test"]);
+        assert_eq!(steps("--only tidy --docker"), ["tidy", "docker"]);
         assert_eq!(steps("--only tidy,fmt"), ["fmt", "tidy"]);
     }
 

@@ -87,7 +87,7 @@ fn go() -> Result<PathBuf> {
 }
 
 /// What we installed for ourselves, kept between runs.
-fn cache_folder() -> Result<PathBuf> {
+pub fn cache_folder() -> Result<PathBuf> {
     let home = env::var_os("HOME").context("HOME is not set, so there is no place to keep tools")?;
     let folder = Path::new(&home).join(".cache/storeline/bin");
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;

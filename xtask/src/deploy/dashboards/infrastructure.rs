@@ -1,0 +1,90 @@
+//! What the services stand on, as they see it.
+
+use super::Kind::Lines;
+use super::{Dashboard, Query, Row, panel};
+
+pub(super) const DASHBOARD: Dashboard = Dashboard {
+    name: "infrastructure",
+    title: "Storeline: infrastructure",
+    about: "Processes, and PostgreSQL and the caches as the services see them.",
+    by_service: false,
+    rows: &[
+        Row {
+            title: "Processes",
+            panels: &[
+                panel(Lines(3), "Replicas that answer", "", "none", &[Query("sum by (job) (up)", "{{job}}")]),
+                panel(
+                    Lines(3),
+                    "Memory",
+                    "Resident, of the largest replica.",
+                    "bytes",
+                    &[Query("max by (job) (process_resident_memory_bytes)", "{{job}}")],
+                ),
+                panel(
+                    Lines(3),
+                    "File descriptors",
+                    "Of the replica with most.",
+                    "none",
+                    &[Query("max by (job) (process_open_fds)", "{{job}}")],
+                ),
+            ],
+        },
+        Row {
+            title: "PostgreSQL, as services see it",
+            panels: &[
+                panel(
+                    Lines(3),
+                    "Append, p99",
+                    "Disk and lock of each log.",
+                    "s",
+                    &[Query(
+                        "histogram_quantile(0.99, sum by (le, log) (rate(eventlog_append_seconds_bucket[$__rate_interval])))",
+                        "{{log}}",
+                    )],
+                ),
+                panel(
+                    Lines(3),
+                    "Appends",
+                    "",
+                    "reqps",
+                    &[Query(
+                        "sum by (log) (rate(eventlog_append_seconds_count[$__rate_interval]))",
+                        "{{log}}",
+                    )],
+                ),
+                panel(
+                    Lines(3),
+                    "Read models, p99",
+                    "Writing a page of events.",
+                    "s",
+                    &[Query(
+                        "histogram_quantile(0.99, sum by (le, subscription) (rate(subscription_apply_seconds_bucket[$__rate_interval])))",
+                        "{{subscription}}",
+                    )],
+                ),
+            ],
+        },
+        Row {
+            title: "Caches and scrapes",
+            panels: &[
+                panel(
+                    Lines(2),
+                    "Products read from memory",
+                    "Part of the reads.",
+                    "percentunit",
+                    &[Query(
+                        r#"sum(rate(product_cache_reads_total{hit="yes"}[$__rate_interval])) / sum(rate(product_cache_reads_total[$__rate_interval]))"#,
+                        "hits",
+                    )],
+                ),
+                panel(
+                    Lines(2),
+                    "Scrapes",
+                    "How long Prometheus takes to read each program's metrics.",
+                    "s",
+                    &[Query("max by (job) (scrape_duration_seconds)", "{{job}}")],
+                ),
+            ],
+        },
+    ],
+};

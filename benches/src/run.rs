@@ -18,6 +18,8 @@ use crate::shop::Data;
 
 /// How long one workload may take in one run before it counts as failed, without its measured time.
 const PATIENCE: Duration = Duration::from_secs(900);
+/// The same with `--long`.
+const LONG_PATIENCE: Duration = Duration::from_secs(3_600);
 
 /// What all runs of this process share.
 pub struct Setup {
@@ -59,9 +61,10 @@ impl<'a> Run<'a> {
     /// Runs the workloads one after another. Returns the figures, and what failed with its reason.
     pub async fn all(mut self, workloads: &[&Workload]) -> (Figures, Vec<String>) {
         let mut failures = Vec::new();
+        let patience = if self.setup.options.long { LONG_PATIENCE } else { PATIENCE };
         for workload in workloads {
-            let ended = tokio::time::timeout(PATIENCE, (workload.run)(&mut self)).await;
-            let ended = ended.unwrap_or_else(|_| Err(anyhow::anyhow!("no end within {PATIENCE:?}")));
+            let ended = tokio::time::timeout(patience, (workload.run)(&mut self)).await;
+            let ended = ended.unwrap_or_else(|_| Err(anyhow::anyhow!("no end within {patience:?}")));
             if let Err(error) = ended {
                 println!("{} FAILED: {error:#}", workload.name);
                 failures.push(format!("{} (run {}): {error:#}", workload.name, self.number + 1));

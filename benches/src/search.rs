@@ -30,7 +30,7 @@ const CLIENTS: usize = 8;
 /// Products on a page.
 const PAGE: i32 = 24;
 /// How long the shop may take to make documents of all products.
-const DOCUMENTS: Duration = Duration::from_secs(840);
+const DOCUMENTS: Duration = Duration::from_secs(2_400);
 const LOOK: Duration = Duration::from_millis(250);
 
 const GET: &str = "/shop.product.v1.ProductService/GetProduct";

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::Finding;
 
 /// What services may know. None of it is another service.
-const MECHANISM: &[&str] = &["card-numbers", "contracts", "eventsourcing", "service-runtime"];
+const MECHANISM: &[&str] = &["card-numbers", "contracts", "eventsourcing", "redis-link", "service-runtime"];
 /// May be used by the tests of any crate.
 const TEST_ONLY: &str = "testkit";
 /// What the tests and `cargo xtask` share; needs nothing.
@@ -16,11 +16,11 @@ const LOCAL_SERVERS: &str = "local-servers";
 fn allowed(crate_name: &str) -> Option<&'static [&'static str]> {
     match crate_name {
         "shop" | "e2e-tests" | "benches" => None,
-        "card-numbers" | "contracts" | "eventsourcing" | LOCAL_SERVERS => Some(&[]),
+        "card-numbers" | "contracts" | "eventsourcing" | "redis-link" | LOCAL_SERVERS => Some(&[]),
         "xtask" => Some(&[LOCAL_SERVERS]),
         TEST_ONLY => Some(&["eventsourcing", LOCAL_SERVERS]),
         "service-runtime" => Some(&["contracts", "eventsourcing"]),
-        "api-gateway" => Some(&["contracts", "service-runtime"]),
+        "api-gateway" => Some(&["contracts", "redis-link", "service-runtime"]),
         _ => Some(MECHANISM),
     }
 }

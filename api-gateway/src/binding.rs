@@ -18,6 +18,7 @@ use crate::wire::{Plans, Transcoder};
 
 const HTTP_OPTION: &str = "google.api.http";
 const ROLE_OPTION: &str = "shop.options.v1.role";
+const RATE_CLASS_OPTION: &str = "shop.options.v1.rate_class";
 
 /// The fields from a message to one of its, from the outside in. Never empty.
 pub type FieldPath = Vec<FieldDescriptor>;
@@ -39,6 +40,15 @@ pub enum Role {
     Service,
 }
 
+/// Which of a client's quotas a request is taken from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RateClass {
+    Reads,
+    Changes,
+    Search,
+    Orders,
+}
+
 /// One REST route of one RPC.
 #[derive(Debug, Clone)]
 pub struct Binding {
@@ -57,6 +67,7 @@ pub struct Binding {
     pub body: BodyRule,
     pub response_body: Option<FieldDescriptor>,
     pub role: Role,
+    pub rate_class: RateClass,
     /// Request field of the header `Idempotency-Key`.
     pub request_id: Option<FieldDescriptor>,
     /// Request field of the header `If-Match`.
@@ -94,6 +105,7 @@ impl Binding {
 pub fn bindings(pool: &DescriptorPool) -> Result<Vec<Binding>, GatewayError> {
     let Some(http) = pool.get_extension_by_name(HTTP_OPTION) else { return Err(GatewayError::NoAnnotations) };
     let role = pool.get_extension_by_name(ROLE_OPTION);
+    let rate_class = pool.get_extension_by_name(RATE_CLASS_OPTION);
     let all = pool.services().flat_map(|service| service.methods().collect::<Vec<_>>());
     let plans = Plans::of(all.map(|rpc| rpc.output()));
     let mut bindings = Vec::new();
@@ -110,9 +122,10 @@ pub fn bindings(pool: &DescriptorPool) -> Result<Vec<Binding>, GatewayError> {
         let role = role.ok_or_else(|| invalid(format!("it names no role with ({ROLE_OPTION})")))?;
         let extension = options.get_extension(&http);
         let rule = extension.as_message().ok_or_else(|| invalid("the option is no message".to_owned()))?;
-        bindings.push(binding(&rpc, rule, role, &plans).map_err(invalid)?);
+        let rate_class = rate_class.as_ref().and_then(|class| rate_class_of(&options, class));
+        bindings.push(binding(&rpc, rule, role, rate_class, &plans).map_err(invalid)?);
         for additional in messages(rule, "additional_bindings") {
-            bindings.push(binding(&rpc, &additional, role, &plans).map_err(invalid)?);
+            bindings.push(binding(&rpc, &additional, role, rate_class, &plans).map_err(invalid)?);
         }
     }
     Ok(bindings)
@@ -130,10 +143,22 @@ fn role_of(options: &DynamicMessage, role: &ExtensionDescriptor) -> Option<Role>
     }
 }
 
+/// The class that an RPC names; none is for its method to tell.
+fn rate_class_of(options: &DynamicMessage, class: &ExtensionDescriptor) -> Option<RateClass> {
+    let kind = class.kind();
+    let number = options.get_extension(class).as_enum_number()?;
+    match kind.as_enum()?.get_value(number)?.name() {
+        "RATE_CLASS_SEARCH" => Some(RateClass::Search),
+        "RATE_CLASS_ORDER" => Some(RateClass::Orders),
+        _ => None,
+    }
+}
+
 fn binding(
     rpc: &MethodDescriptor,
     rule: &DynamicMessage,
     role: Role,
+    rate_class: Option<RateClass>,
     plans: &Arc<Plans>,
 ) -> Result<Binding, String> {
     let (method, label) = pattern(rule)?;
@@ -160,6 +185,7 @@ fn binding(
     let stream = rpc.is_server_streaming();
     let event_kind = output.oneofs().find(|oneof| stream && !oneof.is_synthetic());
     let grpc_path = format!("/{}/{}", rpc.parent_service().full_name(), rpc.name());
+    let by_method = if method.is_safe() { RateClass::Reads } else { RateClass::Changes };
     Ok(Binding {
         rpc: rpc.clone(),
         grpc_path: PathAndQuery::try_from(grpc_path).map_err(|error| error.to_string())?,
@@ -168,6 +194,7 @@ fn binding(
         label: label.into(),
         variables,
         role,
+        rate_class: rate_class.unwrap_or(by_method),
         request_id: single_string(&input, "request_id"),
         if_match: request_etag(&input, &body),
         min_position: input.get_field_by_name("min_position").filter(|field| field.kind() == Kind::String),

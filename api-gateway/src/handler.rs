@@ -33,6 +33,7 @@ use crate::binding::{Binding, BodyRule, Role};
 use crate::layers::{self, RequestId, RouteMeters, X_REQUEST_ID, names};
 use crate::memo::{Memo, Written};
 use crate::problem::{DEFAULT_RETRY_AFTER, Problem};
+use crate::rate::RateLimits;
 use crate::template::{Found, RouteTree};
 use crate::wire::text_at;
 use crate::{Backend, GatewayError, Options, etag, request, sse};
@@ -69,6 +70,7 @@ pub struct Rest {
     streams: Arc<Semaphore>,
     shutdown: CancellationToken,
     memo: Memo,
+    limits: Option<RateLimits>,
 }
 
 /// Puts every binding into the tree.
@@ -113,6 +115,7 @@ impl Rest {
             streams: Arc::new(Semaphore::new(options.max_streams.min(Semaphore::MAX_PERMITS))),
             shutdown,
             memo: Memo::default(),
+            limits: options.rate_limits.clone().map(RateLimits::new),
         }
     }
 }
@@ -146,7 +149,7 @@ impl Front {
                     Err(wrong_method(&[&Method::GET]))
                 } else {
                     let (parts, body) = request.into_parts();
-                    rest.answer(route, &parts, body, &request_id).await
+                    rest.limited(route, &parts, body, &request_id).await
                 };
                 (Some(&route.meters), answer, request_id)
             }
@@ -206,6 +209,20 @@ fn shed(limit: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Problem> {
 }
 
 impl Rest {
+    /// The answer, if the client's quota still has one.
+    async fn limited(
+        &self,
+        route: &Route,
+        parts: &Parts,
+        body: Body,
+        request_id: &RequestId,
+    ) -> Result<Response, Problem> {
+        let Some(limits) = &self.limits else { return self.answer(route, parts, body, request_id).await };
+        let visit = limits.admit(&route.binding, parts).await?;
+        let answer = self.answer(route, parts, body, request_id).await;
+        limits.answered(visit, &route.binding, answer)
+    }
+
     async fn answer(
         &self,
         route: &Route,

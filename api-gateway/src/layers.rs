@@ -30,6 +30,7 @@ use uuid::Uuid;
 
 use crate::handler::{Front, IDEMPOTENCY_REPLAYED, TRACEPARENT, X_POSITION};
 use crate::problem::Problem;
+use crate::rate::{RATE_LIMIT, RATE_LIMIT_POLICY};
 use crate::request::{IDEMPOTENCY_KEY, LAST_EVENT_ID, X_MIN_POSITION};
 use crate::{GatewayError, Options, RestService};
 
@@ -162,7 +163,15 @@ fn cors(origins: &[String]) -> Result<Option<CorsLayer>, GatewayError> {
                 X_REQUEST_ID,
                 TRACEPARENT,
             ])
-            .expose_headers([ETAG, RETRY_AFTER, X_POSITION, X_REQUEST_ID, IDEMPOTENCY_REPLAYED])
+            .expose_headers([
+                ETAG,
+                RETRY_AFTER,
+                X_POSITION,
+                X_REQUEST_ID,
+                IDEMPOTENCY_REPLAYED,
+                RATE_LIMIT,
+                RATE_LIMIT_POLICY,
+            ])
             .max_age(CORS_MAX_AGE),
     ))
 }

@@ -29,6 +29,7 @@ mod layers;
 mod memo;
 mod openapi;
 pub mod problem;
+pub mod rate;
 mod request;
 mod schema;
 mod sse;
@@ -77,6 +78,9 @@ pub struct Options {
     pub max_streams: usize,
     /// See [`DEFAULT_SSE_KEEP_ALIVE`].
     pub sse_keep_alive: Duration,
+    /// How much each client may ask for. Nothing is limited by default: it is of use where the gateway is reached from
+    /// outside, and in the way of whoever tries a shop on a laptop.
+    pub rate_limits: Option<rate::Options>,
     /// Title of the OpenAPI document.
     pub title: String,
     /// Version of the OpenAPI document.
@@ -92,6 +96,7 @@ impl Default for Options {
             max_in_flight: DEFAULT_MAX_IN_FLIGHT,
             max_streams: DEFAULT_MAX_STREAMS,
             sse_keep_alive: DEFAULT_SSE_KEEP_ALIVE,
+            rate_limits: None,
             title: "Storeline".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         }

@@ -328,12 +328,32 @@ fn problem_responses() -> Value {
         ("409", "It exists already, or a race was lost and the request may be repeated."),
         ("412", "The resource has changed: its entity tag is not that of If-Match."),
         ("422", "A rule forbids this, or the Idempotency-Key was used for another request."),
-        ("429", "Too much; `Retry-After` says when to try again."),
+        (
+            "429",
+            "Too much: the client's quota is used up (`RATE_LIMITED`), or the service's own limit reached.",
+        ),
         ("503", "Not available at the moment; `Retry-After` says when to try again."),
         ("default", "Any other failure."),
     ] {
         let content = json!({PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/Problem"}}});
-        responses.insert(status.to_owned(), json!({"description": about, "content": content}));
+        let mut response = json!({"description": about, "content": content});
+        let mut header = |name: &str, about: &str| {
+            response["headers"][name] = json!({"description": about, "schema": {"type": "string"}});
+        };
+        if ["429", "503"].contains(&status) {
+            header("Retry-After", "Seconds after which the request may be sent again.");
+        }
+        if status == "429" {
+            header(
+                "RateLimit-Policy",
+                "The quota that is used up, when it was the client's: `q` requests in `w` seconds.",
+            );
+            header(
+                "RateLimit",
+                "What is left of it, `r`, and after how many seconds, `t`, it is whole again.",
+            );
+        }
+        responses.insert(status.to_owned(), response);
     }
     responses.insert("304".to_owned(), json!({"description": "Not changed since If-None-Match."}));
     Value::Object(responses)

@@ -30,6 +30,8 @@ pub struct Config {
     /// A PostgreSQL that somebody else runs.
     pub database_url: Option<Secret>,
     pub cors_origins: Vec<String>,
+    /// None unless asked for.
+    pub rate_limits: Option<api_gateway::rate::Options>,
     pub drain_limit: Duration,
     pub server: ServerOptions,
     pub telemetry: TelemetryOptions,
@@ -65,6 +67,7 @@ impl Config {
             cors_origins: reader
                 .var("STORELINE_CORS_ORIGINS", "origins whose pages may call REST, with commas in between")
                 .default(Vec::new()),
+            rate_limits: api_gateway::rate::Options::read(reader, false),
             drain_limit: reader
                 .var("STORELINE_DRAIN_LIMIT", "how long a stop may take")
                 .default(shutdown::DRAIN_LIMIT),

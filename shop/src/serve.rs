@@ -103,8 +103,11 @@ async fn serve_on(
     component.ready();
 
     let lifecycle = Lifecycle { probes: readiness.routes(), shutdown: shutdown.stop_accepting() };
-    let options =
-        api_gateway::Options { cors_origins: config.cors_origins.clone(), ..api_gateway::Options::default() };
+    let options = api_gateway::Options {
+        cors_origins: config.cors_origins.clone(),
+        rate_limits: config.rate_limits.clone(),
+        ..api_gateway::Options::default()
+    };
     let rest = Gateway::build(options, contracts::FILE_DESCRIPTOR_SET, backends, lifecycle)?;
     let admin = AdminServer::on(admin, metrics, &readiness);
     let addresses = Addresses { http: http.local_addr()?, admin: admin.local_addr()?, grpc };
@@ -114,8 +117,9 @@ async fn serve_on(
     let http = http.tap_io(|connection| {
         let _ = connection.set_nodelay(true);
     });
-    let serving = axum::serve(http, axum::ServiceExt::<axum::extract::Request>::into_make_service(rest))
-        .with_graceful_shutdown(stop.cancelled_owned());
+    let rest =
+        axum::ServiceExt::<axum::extract::Request>::into_make_service_with_connect_info::<SocketAddr>(rest);
+    let serving = axum::serve(http, rest).with_graceful_shutdown(stop.cancelled_owned());
     shutdown.spawn_server("REST", async move { serving.await });
 
     folder.write(ADDRESSES_FILE, &serde_json::to_vec_pretty(&addresses)?)?;

@@ -9,6 +9,7 @@ mod headers;
 mod limits;
 mod mapping;
 mod properties;
+mod rate;
 mod shop;
 mod streams;
 mod support;

@@ -165,7 +165,10 @@ pub use decider::{Decider, DecodeError, DomainEvent, EncodedEvent};
 pub use feed::{
     Feed, FeedError, IntegrationEvent, IntegrationFeed, LogFeed, Message, Page, Publish, Published,
 };
-pub use log::{EventLog, LogOptions, MigrateError, Migrations, OpenError, RecordedEvent, migrate};
+pub use log::{
+    EventLog, IncarnationError, LogOptions, MigrateError, Migrations, OpenError, RecordedEvent, migrate,
+    raise_incarnation, require_migrated,
+};
 pub use operation::{Decide, Halt, InMemoryStreams, Missing, Operation, View};
 pub use processor::{CommandProcessor, Committed, ExecuteError, ProcessorOptions};
 pub use rebuild::{ReadModel, RebuildError, RebuildState, RebuildStatus, Rebuilds};

@@ -2,13 +2,15 @@
 //! positions, and the append itself. Deciding what to append is the command processor's work.
 
 mod append;
+mod incarnation;
 mod migrate;
 mod tail;
 
 pub(crate) use append::{
     AppendConnection, AppendError, Appended, Batch, Call, CommandRow, Foundation, KnownCommand,
 };
-pub use migrate::{MigrateError, Migrations, migrate};
+pub use incarnation::{IncarnationError, raise_incarnation};
+pub use migrate::{MigrateError, Migrations, migrate, require_migrated};
 
 use std::str::FromStr;
 use std::sync::Arc;

@@ -1,7 +1,10 @@
 //! Brings a service's database to the schema of this program: the event log's own tables first, then the
-//! service's. Several replicas may do so at once; sqlx takes a lock.
+//! service's. Several processes may do so at once, one waits for the other, and older ones may serve meanwhile: a
+//! migration adds and does not take away, and one that cannot have its locks soon gives way and tries again.
 
 use std::borrow::Cow;
+use std::error::Error;
+use std::time::Duration;
 
 use sqlx::migrate::{MigrateError as SqlxMigrateError, Migration, MigrationSource, MigrationType, Migrator};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, SqlSafeStr};
@@ -18,9 +21,20 @@ const EVENT_LOG: Migrations = &[
     ("rebuilds", include_str!("../../migrations/0003_rebuilds.sql")),
 ];
 
-/// Why a database could not be migrated.
+/// A migration that waits for a table is waited for by everybody who wants that table, so it does not wait for long.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
+/// So often it tries again.
+const LOCK_ATTEMPTS: u32 = 30;
+/// Pause between two attempts, in which those who waited get their turn.
+const LOCK_PAUSE: Duration = Duration::from_secs(1);
+/// PostgreSQL's code for a lock that was not to be had in time.
+const LOCK_NOT_AVAILABLE: &str = "55P03";
+
+/// Why a database could not be migrated, or is not as this program needs it.
 #[derive(Debug, thiserror::Error)]
 pub enum MigrateError {
+    #[error("the database of `{log}` lacks {missing} migration(s) of this program")]
+    Behind { log: String, missing: usize },
     #[error("the database of `{log}` cannot be reached: {source}")]
     Unreachable { log: String, source: sqlx::Error },
     #[error(
@@ -51,8 +65,21 @@ pub async fn migrate(
 ) -> Result<(), MigrateError> {
     let unreachable = |source| MigrateError::Unreachable { log: log.to_owned(), source };
     let mut connection = PgConnection::connect(url).await.map_err(unreachable)?;
+    // Until the session ends: rights are granted one process at a time, too, since grants that meet fail.
+    let alone = "SELECT pg_advisory_lock(hashtextextended('storeline migrations', 0))";
+    sqlx::query(alone).execute(&mut connection).await.map_err(unreachable)?;
+    let limit = format!("SET lock_timeout = {}", LOCK_TIMEOUT.as_millis());
+    sqlx::query(AssertSqlSafe(limit)).execute(&mut connection).await.map_err(unreachable)?;
     let migrator = Migrator::new(Source(service)).await.map_err(|e| failed(log, e))?;
-    migrator.run_direct(None, &mut connection, false).await.map_err(|e| failed(log, e))?;
+    let mut attempts = 1;
+    while let Err(error) = migrator.run_direct(None, &mut connection, false).await {
+        if attempts == LOCK_ATTEMPTS || !is_lock_timeout(&error) {
+            return Err(failed(log, error));
+        }
+        attempts += 1;
+        tracing::warn!(log, "a migration waits for a table that is in use, and tries again");
+        tokio::time::sleep(LOCK_PAUSE).await;
+    }
     sqlx::query("INSERT INTO eventlog.identity (log) VALUES ($1) ON CONFLICT DO NOTHING")
         .bind(log)
         .execute(&mut connection)
@@ -66,6 +93,44 @@ pub async fn migrate(
         })?;
     }
     connection.close().await.map_err(unreachable)
+}
+
+/// Checks that the database at `url` has every migration of this program, with the rights of the role that the service
+/// works as. Migrations of a later version are no obstacle: while that is being rolled out, this one still serves.
+///
+/// # Errors
+/// `Behind` or `Foreign` when it cannot serve, `Unreachable` when that is not known.
+pub async fn require_migrated(url: &str, log: &str, service: Migrations) -> Result<(), MigrateError> {
+    let unreachable = |source| MigrateError::Unreachable { log: log.to_owned(), source };
+    let mut connection = PgConnection::connect(url).await.map_err(unreachable)?;
+    let needed = Source(service).resolve().await.map_err(|e| failed(log, SqlxMigrateError::Source(e)))?;
+    let applied = "SELECT version, checksum FROM public._sqlx_migrations WHERE success";
+    let applied: Vec<(i64, Vec<u8>)> = match sqlx::query_as(applied).fetch_all(&mut connection).await {
+        Ok(applied) => applied,
+        Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42P01") => Vec::new(),
+        Err(source) => return Err(unreachable(source)),
+    };
+    connection.close().await.map_err(unreachable)?;
+    let mut missing = 0;
+    for migration in &needed {
+        match applied.iter().find(|(version, _)| *version == migration.version) {
+            Some((_, checksum)) if *checksum == *migration.checksum => {}
+            Some(_) => return Err(failed(log, SqlxMigrateError::VersionMismatch(migration.version))),
+            None => missing += 1,
+        }
+    }
+    if missing > 0 { Err(MigrateError::Behind { log: log.to_owned(), missing }) } else { Ok(()) }
+}
+
+fn is_lock_timeout(error: &SqlxMigrateError) -> bool {
+    let mut next: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(error) = next {
+        if let Some(sqlx::Error::Database(error)) = error.downcast_ref::<sqlx::Error>() {
+            return error.code().as_deref() == Some(LOCK_NOT_AVAILABLE);
+        }
+        next = error.source();
+    }
+    false
 }
 
 fn failed(log: &str, source: SqlxMigrateError) -> MigrateError {

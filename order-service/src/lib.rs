@@ -18,6 +18,7 @@ use eventsourcing::{
 };
 use service_runtime::Secret;
 use service_runtime::auth::{AccessTokens, NoKeys};
+use service_runtime::config::ConfigReader;
 use service_runtime::grpc::Services;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -52,6 +53,8 @@ pub struct Options {
     /// Master keys of personal data, the current one first; each 64 hexadecimal digits. Whoever loses them has
     /// forgotten everybody.
     pub personal_data_keys: Vec<Secret>,
+    /// How often keys of personal data that an earlier master key wraps are looked for.
+    pub rewrap_interval: Duration,
     /// Most orders of one customer that may be pending at a time. Guests are nobody in particular, so what they
     /// may do is bounded by the gateway's rate limits.
     pub max_open_orders: u32,
@@ -71,11 +74,42 @@ impl Options {
             log_poll_interval: LogOptions::POLL_INTERVAL,
             order_token_keys,
             personal_data_keys,
+            rewrap_interval: REWRAP_INTERVAL,
             max_open_orders: domain::order::MAX_OPEN_ORDERS,
             max_watches: MAX_WATCHES,
         }
     }
 }
+
+impl Options {
+    /// Reads the keys, `STORELINE_ORDER_TOKEN_KEYS` and `STORELINE_PERSONAL_DATA_KEYS`, each with commas in between.
+    pub fn read(reader: &mut ConfigReader, database_url: impl Into<String>) -> Self {
+        let order_token_keys: Vec<Secret> = reader
+            .var(
+                "STORELINE_ORDER_TOKEN_KEYS",
+                "keys that access tokens of orders are made with, the current one first",
+            )
+            .check("each of 32 characters at least", |keys: &Vec<Secret>| {
+                !keys.is_empty() && keys.iter().all(|key| key.expose().len() >= MIN_TOKEN_KEY_CHARS)
+            })
+            .required();
+        let personal_data_keys: Vec<Secret> = reader
+            .var(
+                "STORELINE_PERSONAL_DATA_KEYS",
+                "master keys of personal data, the current one first; whoever loses them has forgotten everybody",
+            )
+            .check("each of 64 hexadecimal digits, none of them twice", |keys: &Vec<Secret>| {
+                MasterKeys::new(keys).is_ok()
+            })
+            .required();
+        Self::new(database_url, order_token_keys, personal_data_keys)
+    }
+}
+
+/// How often keys that an earlier master key wraps are looked for, unless told otherwise.
+const REWRAP_INTERVAL: Duration = Duration::from_secs(3600);
+/// Shortest key for access tokens that a configuration may name: 32 hexadecimal digits are 128 bits.
+const MIN_TOKEN_KEY_CHARS: usize = 32;
 
 /// Why the service could not start.
 #[derive(Debug, thiserror::Error)]
@@ -136,7 +170,7 @@ impl OrderService {
         let Self { log, personal_data, access_tokens, options } = self;
         let processor = CommandProcessor::start(log.clone(), ProcessorOptions::default());
         tracker.spawn(log.clone().follow(stop.clone()));
-        tracker.spawn(wrap_keys_anew(personal_data.clone()));
+        tracker.spawn(wrap_keys_anew(personal_data.clone(), options.rewrap_interval, stop.clone()));
 
         let subscriptions = Subscriptions::new(&log, stop.clone(), tracker.clone());
         let models = projections::rebuildable(&log, upstream.product.clone());
@@ -177,13 +211,21 @@ pub struct Running {
     pub rebuilds: Rebuilds,
 }
 
-/// Brings keys that an earlier master key wraps under the current one.
-async fn wrap_keys_anew(personal_data: PersonalData) {
-    match personal_data.rewrap().await {
-        Ok(0) => {}
-        Ok(keys) => tracing::info!(keys, "keys of personal data are wrapped under the current master key"),
-        Err(error) => {
-            tracing::error!(%error, "keys of personal data cannot be wrapped under the current master key")
+/// Brings keys that an earlier master key wraps under the current one, until `stop`: while a new configuration is rolled
+/// out, replicas with the one before still make such keys.
+async fn wrap_keys_anew(personal_data: PersonalData, every: Duration, stop: CancellationToken) {
+    loop {
+        match personal_data.rewrap().await {
+            Ok(0) => {}
+            Ok(keys) => {
+                tracing::info!(keys, "keys of personal data are wrapped under the current master key")
+            }
+            Err(error) => {
+                tracing::error!(%error, "keys of personal data cannot be wrapped under the current master key")
+            }
+        }
+        if stop.run_until_cancelled(tokio::time::sleep(every)).await.is_none() {
+            return;
         }
     }
 }

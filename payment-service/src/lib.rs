@@ -19,6 +19,7 @@ use eventsourcing::{
     CommandProcessor, EventLog, FeedError, IntegrationFeed, LogFeed, LogOptions, OpenError, ProcessorOptions,
     Rebuilds, SubscriptionOptions, Subscriptions,
 };
+use service_runtime::config::ConfigValue;
 use service_runtime::grpc::Services;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -52,7 +53,7 @@ pub enum Provider {
 
 /// The name is no provider's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("must be the name of a payment provider: `simulator`, which moves no money and gives goods away")]
+#[error("must be {}", Provider::RULE)]
 pub struct UnknownProvider;
 
 impl FromStr for Provider {
@@ -63,6 +64,25 @@ impl FromStr for Provider {
             "simulator" => Ok(Self::Simulator(SimulatorOptions::default())),
             _ => Err(UnknownProvider),
         }
+    }
+}
+
+impl ConfigValue for Provider {
+    const RULE: &'static str =
+        "the name of a payment provider: `simulator`, which moves no money and gives goods away";
+
+    fn parse(text: &str) -> Option<Self> {
+        text.parse().ok()
+    }
+
+    fn show(&self) -> String {
+        match self {
+            Self::Simulator(_) => "simulator".to_owned(),
+        }
+    }
+
+    fn stand_in() -> Self {
+        Self::Simulator(SimulatorOptions::default())
     }
 }
 

@@ -1,15 +1,13 @@
 //! The composition root of the all-in-one: PostgreSQL, the five services on their logs' feeds, and the gateway
 //! that calls them inside the process. It alone sees everything, and decides nothing.
 
-mod database_watch;
 mod services;
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
 use api_gateway::{Backend, Gateway, Lifecycle};
 use axum::serve::ListenerExt;
+use service_process::{listen, watch_database};
 use service_runtime::auth::Tokens;
 use service_runtime::grpc::GrpcServer;
 use service_runtime::metrics::{AdminServer, Metrics};
@@ -85,7 +83,7 @@ async fn serve_on(
     }
     let watched = readiness.component("database");
     let url = Secret::new(database.urls(SERVICES[0])?.app.expose());
-    let watch = database_watch::run(url, database.advice(), watched, shutdown.stop_working());
+    let watch = watch_database(url, database.advice(), watched, shutdown.stop_working());
     shutdown.spawn_worker("database watch", watch);
     let (mut backends, mut grpc) = (Vec::new(), std::collections::BTreeMap::new());
     for ((name, rpc_services), listener) in running.into_iter().zip(grpc_listeners) {
@@ -147,16 +145,6 @@ impl Listeners {
         }
         Ok(Self { http, grpc, admin: listen(config.admin, "STORELINE_ADMIN").await? })
     }
-}
-
-async fn listen(address: SocketAddr, variable: &str) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| {
-        format!(
-            "cannot listen on {address}: another program holds it (`ss -ltnp 'sport = :{}'` names it); stop that \
-             one, or set {variable} to another address",
-            address.port()
-        )
-    })
 }
 
 /// Says where to go next.

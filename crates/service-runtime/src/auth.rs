@@ -129,13 +129,14 @@ impl Tokens {
         Ok(Self { operator: digests(operator), service: digests(service) })
     }
 
-    /// Reads `OPERATOR_TOKENS` and `SERVICE_TOKENS`, each the current token and, while it is rotated, the
+    /// Reads `STORELINE_OPERATOR_TOKENS` and `STORELINE_SERVICE_TOKENS`, each the current token and, while it is rotated, the
     /// other one, with a comma in between.
     pub fn read(reader: &mut ConfigReader) -> Self {
-        let operator: Vec<Secret> = reader.var("OPERATOR_TOKENS", "who runs the shop").required();
-        let service: Vec<Secret> = reader.var("SERVICE_TOKENS", "how services know each other").required();
+        let operator: Vec<Secret> = reader.var("STORELINE_OPERATOR_TOKENS", "who runs the shop").required();
+        let service: Vec<Secret> =
+            reader.var("STORELINE_SERVICE_TOKENS", "how services know each other").required();
         Self::new(&operator, &service).unwrap_or_else(|error| {
-            reader.problem("OPERATOR_TOKENS, SERVICE_TOKENS", error.to_string());
+            reader.problem("STORELINE_OPERATOR_TOKENS, STORELINE_SERVICE_TOKENS", error.to_string());
             Self::default()
         })
     }

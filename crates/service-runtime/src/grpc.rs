@@ -35,6 +35,10 @@ pub const MAX_MESSAGE_BYTES: usize = 4 * 1024 * 1024;
 const MAX_STREAMS_PER_CONNECTION: u32 = 1024;
 /// Largest header list of a request, in bytes.
 const MAX_HEADER_BYTES: u32 = 16 * 1024;
+/// Health of this name says whether the process answers, whatever it depends on: for liveness probes.
+pub const LIVENESS: &str = "liveness";
+/// Health of this name says whether the process can do its work, as the server as a whole and each service do.
+pub const READINESS: &str = "readiness";
 /// A connection is asked for a sign of life this often, and closed without one.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 /// How long the sign may take.
@@ -239,10 +243,11 @@ async fn report_health(
     readiness: Readiness,
 ) {
     let mut changes = readiness.watch();
+    health.set_service_status(LIVENESS, ServingStatus::Serving).await;
     loop {
         let ready = changes.borrow_and_update().is_empty();
         let status = if ready { ServingStatus::Serving } else { ServingStatus::NotServing };
-        for name in std::iter::once("").chain(names.iter().copied()) {
+        for name in ["", READINESS].into_iter().chain(names.iter().copied()) {
             health.set_service_status(name, status).await;
         }
         if changes.changed().await.is_err() {

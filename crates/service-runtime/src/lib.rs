@@ -63,7 +63,8 @@
 //! # #[tokio::main]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! #   let token = |who: &str| format!("{who}-0123456789abcdef0123456789abcdef");
-//! #   let values = [("OPERATOR_TOKENS", token("operator")), ("SERVICE_TOKENS", token("service"))];
+//! #   let values =
+//! #       [("STORELINE_OPERATOR_TOKENS", token("operator")), ("STORELINE_SERVICE_TOKENS", token("service"))];
 //! let mut reader = ConfigReader::from_env();
 //! #   let mut reader = ConfigReader::from_map(values);
 //! let config = read(&mut reader);

@@ -26,13 +26,7 @@ impl TestDatabase {
     /// # Panics
     /// When there is no server to make it on; `cargo xtask test` provides one.
     pub async fn new(log: &str, migrations: Migrations) -> Self {
-        let server = std::env::var("STORELINE_TEST_DATABASE_URL").unwrap_or_else(|_| {
-            panic!(
-                "STORELINE_TEST_DATABASE_URL is not set: run the tests with `cargo xtask test`, or set it to the \
-                 URL of a superuser on a PostgreSQL that tests may fill"
-            )
-        });
-        Self::on(&server, log, migrations).await
+        Self::on(&server_url(), log, migrations).await
     }
 
     /// Makes a database for the log `log` on the server that a superuser reaches at `url`.
@@ -40,6 +34,22 @@ impl TestDatabase {
     /// # Panics
     /// When there is no server.
     pub async fn on(url: &str, log: &str, migrations: Migrations) -> Self {
+        let database = Self::make(url, log).await;
+        eventsourcing::migrate(&database.admin_url, log, Some(APP_ROLE), migrations)
+            .await
+            .expect("the migrations run");
+        database
+    }
+
+    /// Makes a database for the log `log` with nothing in it.
+    ///
+    /// # Panics
+    /// When there is no server to make it on; `cargo xtask test` provides one.
+    pub async fn empty(log: &str) -> Self {
+        Self::make(&server_url(), log).await
+    }
+
+    async fn make(url: &str, log: &str) -> Self {
         let server = PgConnectOptions::from_str(url).expect("it is a PostgreSQL URL");
         let name = format!("test_{log}_{}", Uuid::new_v4().simple());
         let mut connection = connect(&server).await;
@@ -50,9 +60,6 @@ impl TestDatabase {
         let admin = server.clone().database(&name);
         let admin_url = admin.to_url_lossy().to_string();
         let url = admin.clone().username(APP_ROLE).password(APP_ROLE).to_url_lossy().to_string();
-        eventsourcing::migrate(&admin_url, log, Some(APP_ROLE), migrations)
-            .await
-            .expect("the migrations run");
         Self { server, name, url, admin_url }
     }
 
@@ -87,6 +94,15 @@ impl Drop for TestDatabase {
         // A database that stays behind is a nuisance and no reason to fail a test.
         let _ = dropped.join();
     }
+}
+
+fn server_url() -> String {
+    std::env::var("STORELINE_TEST_DATABASE_URL").unwrap_or_else(|_| {
+        panic!(
+            "STORELINE_TEST_DATABASE_URL is not set: run the tests with `cargo xtask test`, or set it to the \
+             URL of a superuser on a PostgreSQL that tests may fill"
+        )
+    })
 }
 
 async fn connect(server: &PgConnectOptions) -> PgConnection {

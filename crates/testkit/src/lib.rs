@@ -7,6 +7,7 @@ mod database;
 mod decider;
 mod feed;
 pub mod kafka;
+pub mod process;
 pub mod redis;
 
 pub use cluster::{Cluster, Stop};

@@ -6,7 +6,8 @@ use std::path::Path;
 use super::Finding;
 
 /// What services may know. None of it is another service.
-const MECHANISM: &[&str] = &["card-numbers", "contracts", "eventsourcing", "redis-link", "service-runtime"];
+const MECHANISM: &[&str] =
+    &["card-numbers", "contracts", "eventsourcing", "redis-link", "service-process", "service-runtime"];
 /// May be used by the tests of any crate.
 const TEST_ONLY: &str = "testkit";
 /// What the tests and `cargo xtask` share; needs nothing.
@@ -20,6 +21,9 @@ fn allowed(crate_name: &str) -> Option<&'static [&'static str]> {
         "xtask" => Some(&[LOCAL_SERVERS]),
         TEST_ONLY => Some(&["eventsourcing", LOCAL_SERVERS]),
         "service-runtime" => Some(&["contracts", "eventsourcing"]),
+        // Services reach Kafka by way of their process alone.
+        "kafka-feed" => Some(&["eventsourcing", "service-runtime"]),
+        "service-process" => Some(&["eventsourcing", "kafka-feed", "service-runtime"]),
         "api-gateway" => Some(&["contracts", "redis-link", "service-runtime"]),
         _ => Some(MECHANISM),
     }
@@ -32,6 +36,7 @@ fn is_ours(name: &str) -> bool {
         "benches",
         "xtask",
         "saga-orchestrator",
+        "kafka-feed",
         "api-gateway",
         TEST_ONLY,
         LOCAL_SERVERS,

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::Finding;
 
-const MECHANISM: [&str; 2] = ["crates/eventsourcing", "crates/service-runtime"];
+const MECHANISM: [&str; 3] = ["crates/eventsourcing", "crates/service-process", "crates/service-runtime"];
 /// Also in the plural, and as part of longer names.
 const NOUNS: [&str; 8] = ["payment", "product", "inventory", "sku", "cart", "customer", "stock", "checkout"];
 /// Beside one of these, `order` is the shop's.

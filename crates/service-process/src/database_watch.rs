@@ -17,7 +17,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 /// Watches the server behind `url` until `stop`. `advice` says what to do about an outage.
-pub async fn run(
+pub async fn watch_database(
     url: Secret,
     advice: String,
     component: Component,
@@ -47,6 +47,18 @@ pub async fn run(
             () = stop.cancelled() => return Ok(()),
             () = tokio::time::sleep(LOOK_EVERY) => {}
         }
+    }
+}
+
+/// Whether an error says that the server is away for now, and not that something is wrong with the address or the login.
+pub(crate) fn is_away(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::WorkerCrashed => true,
+        // Connections, resources, and a server that starts or stops.
+        sqlx::Error::Database(error) => {
+            error.code().is_some_and(|code| ["08", "53", "57P"].iter().any(|class| code.starts_with(class)))
+        }
+        _ => false,
     }
 }
 

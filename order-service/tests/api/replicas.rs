@@ -1,8 +1,11 @@
 //! Two replicas of the service on one database.
 
+use std::time::Duration;
+
 use contracts::shop::order::v1 as wire;
 use futures::future::join_all;
-use testkit::SOON;
+use order_service::Options;
+use testkit::{SOON, eventually};
 
 use crate::support::*;
 
@@ -59,4 +62,29 @@ async fn the_same_requests_to_two_replicas_at_once_are_one_order_each() {
         assert_eq!(order.contact, Some(contact()));
     }
     assert_eq!(one.published().await.len(), 10);
+}
+
+#[tokio::test]
+async fn master_keys_are_rotated_while_replicas_with_the_former_order_of_keys_still_work() {
+    let (world, first) = start().await;
+    first.stop().await;
+    let with = |keys: [char; 2]| Options {
+        personal_data_keys: keys.map(master_key).to_vec(),
+        rewrap_interval: Duration::from_millis(20),
+        ..world.options()
+    };
+    // The new key is known everywhere before anybody uses it; then replicas come that use it first.
+    let former = world.start(Options { rewrap_interval: SOON, ..with(['a', 'b']) }).await.unwrap();
+    let newer = world.start(with(['b', 'a'])).await.unwrap();
+    for _ in 0..3 {
+        let placed = former.place(former.order(&[("A-1", 1)])).await.unwrap();
+        let order = placed.order.unwrap();
+        assert_eq!(newer.get(&order.order_id, &placed.access_token).await.unwrap().contact, Some(contact()));
+        eventually("what the former replica wrapped is wrapped anew", SOON, || async {
+            let masters = "SELECT count(DISTINCT master_key) FROM personal_data_keys";
+            (world.count(masters).await == 1).then_some(())
+        })
+        .await;
+        assert_eq!(former.get(&order.order_id, &placed.access_token).await.unwrap().contact, Some(contact()));
+    }
 }

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod checkout;
+mod replicas;
 mod rpcs;
 mod simulator;
 mod support;

@@ -33,6 +33,8 @@ pub struct Shop {
     pub requests: Requests,
     pub pool: PgPool,
     service: Service,
+    /// Replicas beside it.
+    others: Vec<Service>,
     database: TestDatabase,
 }
 
@@ -85,7 +87,20 @@ impl Shop {
         let pool = PgPool::connect(database.admin_url()).await.unwrap();
         let requests = Requests { feed: HandMadeFeed::new("saga") };
         let service = Service::start(options(&database, change), requests.feed.clone()).await;
-        Self { requests, pool, service, database }
+        Self { requests, pool, service, others: Vec::new(), database }
+    }
+
+    /// Starts another replica on the same database.
+    pub async fn add_replica(&mut self, change: impl FnOnce(&mut Options)) {
+        let replica = Service::start(options(&self.database, change), self.requests.feed.clone()).await;
+        self.others.push(replica);
+    }
+
+    /// Kills the first of the replicas; the next one answers in its place.
+    pub fn kill_first(&mut self) {
+        let next = self.others.remove(0);
+        let killed = std::mem::replace(&mut self.service, next);
+        drop(killed);
     }
 
     /// Kills the service and starts it again, when what it had leased is free.

@@ -14,10 +14,13 @@ mod rebuild;
 mod saga;
 mod show;
 
+use std::collections::{BTreeMap, HashSet};
+
+use anyhow::Context;
 use clap::{Parser, Subcommand};
 use service_runtime::Secret;
 
-use crate::config::{Config, Location};
+use crate::config::{Config, Location, SERVICES};
 use crate::data_folder::DataFolder;
 use crate::database::{Database, EmbeddedOptions};
 use crate::serve;
@@ -34,7 +37,7 @@ pub struct Cli {
 enum Command {
     /// Start the shop (the default). REST on http://localhost:8080, data in ./data.
     Serve,
-    /// List the variables that `serve` reads, with their defaults.
+    /// List the variables that `serve` reads, and those by which the other commands find a shop, with their defaults.
     Config,
     /// Import the sample catalogue, place orders of every outcome over REST, follow them and print each
     /// timeline.
@@ -96,19 +99,54 @@ impl Cli {
 fn describe_config() -> anyhow::Result<u8> {
     let mut reader = service_runtime::config::ConfigReader::default();
     Config::read(&mut reader);
-    for variable in reader.describe() {
+    Location::read(&mut reader);
+    let mut listed = HashSet::new();
+    for variable in reader.describe().iter().filter(|variable| listed.insert(&variable.name)) {
         println!("{variable}");
     }
     Ok(0)
 }
 
-/// The databases of the shop, running or not, with a word on stderr when a server has to be started first.
-async fn databases(location: &Location) -> anyhow::Result<Database> {
-    let folder = DataFolder::attach(&location.data)?;
-    let url = location.database_url.as_ref().map(Secret::expose);
-    let database =
-        Database::attach(&folder, url, &EmbeddedOptions::default(), |step| tracing::info!("{step}")).await?;
-    Ok(database)
+/// The databases of a shop.
+struct Databases {
+    /// By service.
+    urls: BTreeMap<&'static str, String>,
+    /// The server, when it is the shop's own and may have been started for this command.
+    server: Option<Database>,
+}
+
+impl Databases {
+    /// Those of `services`, whether the shop runs or not, with a word on stderr when a server has to be started first.
+    async fn of(location: &Location, services: &[&str]) -> anyhow::Result<Self> {
+        if let Some(cluster) = &location.cluster {
+            let urls = SERVICES.into_iter().zip(cluster.databases(services)?);
+            let urls = urls.filter_map(|(service, url)| Some((service, url?.expose().to_owned())));
+            return Ok(Self { urls: urls.collect(), server: None });
+        }
+        let folder = DataFolder::attach(&location.data)?;
+        let url = location.database_url.as_ref().map(Secret::expose);
+        let options = EmbeddedOptions::default();
+        let database = Database::attach(&folder, url, &options, |step| tracing::info!("{step}")).await?;
+        let mut urls = BTreeMap::new();
+        for service in SERVICES {
+            urls.insert(service, database.urls(service)?.app.expose().to_owned());
+        }
+        Ok(Self { urls, server: Some(database) })
+    }
+
+    /// Where the database of a service is.
+    fn url(&self, service: &str) -> anyhow::Result<&str> {
+        let url = self.urls.get(service);
+        Ok(url.with_context(|| format!("the database of `{service}` is not known"))?)
+    }
+
+    /// Stops a server that was started for this command.
+    async fn close(self) -> anyhow::Result<()> {
+        match self.server {
+            Some(server) => Ok(server.stop().await?),
+            None => Ok(()),
+        }
+    }
 }
 
 /// A time as it is printed: UTC, to the millisecond.

@@ -10,6 +10,8 @@ use service_runtime::grpc::ServerOptions;
 use service_runtime::telemetry::{LogFormat, TelemetryOptions};
 use service_runtime::{Secret, shutdown};
 
+use crate::cluster::Cluster;
+
 /// The services in the process, in the order of their default gRPC ports.
 pub const SERVICES: [&str; 5] = ["product", "inventory", "order", "payment", "saga"];
 
@@ -78,11 +80,13 @@ impl Config {
 }
 
 /// What the commands beside a running shop need: where its data folder is, and its database if that is not in
-/// there.
+/// there; or where the parts of a cluster are.
 #[derive(Debug)]
 pub struct Location {
     pub data: PathBuf,
     pub database_url: Option<Secret>,
+    /// The shop is not the one of the data folder.
+    pub cluster: Option<Cluster>,
 }
 
 impl Location {
@@ -92,8 +96,13 @@ impl Location {
     /// Everything that is wrong with it, at once.
     pub fn from_env() -> Result<Self, ConfigErrors> {
         let mut reader = ConfigReader::from_env();
-        let location = Self { data: data_folder(&mut reader), database_url: database_url(&mut reader) };
+        let location = Self::read(&mut reader);
         reader.finish(location)
+    }
+
+    /// Reads every variable; [`ConfigReader::describe`] lists them afterwards.
+    pub fn read(reader: &mut ConfigReader) -> Self {
+        Self { data: data_folder(reader), database_url: database_url(reader), cluster: Cluster::read(reader) }
     }
 }
 

@@ -107,6 +107,16 @@ impl DataFolder {
         }
     }
 
+    /// Makes a folder, if it is not there, for what a command must remember of a shop that has none on this machine.
+    /// Takes no lock.
+    ///
+    /// # Errors
+    /// `Io` when it cannot be made.
+    pub fn beside(path: impl AsRef<Path>) -> Result<Self, DataFolderError> {
+        create_folder(path.as_ref())?;
+        Self::attach(path)
+    }
+
     /// The folder's absolute path without symbolic links.
     #[must_use]
     pub fn path(&self) -> &Path {

@@ -5,6 +5,7 @@
 //! crate knows them but the audit, which sees all logs and checks what must hold between them.
 
 pub mod audit;
+pub mod cluster;
 pub mod commands;
 pub mod config;
 pub mod data_folder;

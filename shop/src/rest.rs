@@ -18,7 +18,7 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest answer, and longest line of an event stream, in bytes.
 const MAX_BYTES: usize = 1024 * 1024;
 
-/// A client of one shop, over plain HTTP: it is on the same machine.
+/// A client of one shop, over plain HTTP: it is on the same machine, or within one network.
 #[derive(Clone)]
 pub struct RestClient {
     http: Client<HttpConnector, Full<Bytes>>,
@@ -34,10 +34,10 @@ pub struct Call {
 }
 
 impl RestClient {
-    /// For the shop at `address`.
-    pub fn new(address: std::net::SocketAddr) -> Self {
+    /// For the shop at the URL `base`, which does not end with a slash.
+    pub fn new(base: String) -> Self {
         let http = Client::builder(TokioExecutor::new()).build_http();
-        Self { http, base: format!("http://{address}") }
+        Self { http, base }
     }
 
     pub fn get(&self, path: &str) -> Call {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::databases;
+use super::Databases;
 use crate::audit::{self, Finding, Log, PerLog, Progress, Report, Verdict};
 use crate::config::{Location, SERVICES};
 
@@ -20,10 +20,10 @@ pub struct Arguments {
 }
 
 pub async fn run(arguments: Arguments, location: &Location) -> anyhow::Result<u8> {
-    let database = databases(location).await?;
+    let databases = Databases::of(location, &SERVICES).await?;
     let mut urls = PerLog(SERVICES.map(|_| String::new()));
     for log in Log::ALL {
-        urls[log] = database.urls(log.name())?.app.expose().to_owned();
+        urls[log] = databases.url(log.name())?.to_owned();
     }
     let bar = if arguments.json { ProgressBar::hidden() } else { progress_bar()? };
     let report = audit::audit(&urls, |Progress { done, of }| {
@@ -32,7 +32,7 @@ pub async fn run(arguments: Arguments, location: &Location) -> anyhow::Result<u8
     })
     .await;
     bar.finish_and_clear();
-    database.stop().await?;
+    databases.close().await?;
     let report = report?;
     if arguments.json {
         println!("{}", serde_json::to_string(&report)?);

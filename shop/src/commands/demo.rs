@@ -45,7 +45,7 @@ struct Outcome {
 
 pub async fn run(arguments: Arguments, location: &Location) -> anyhow::Result<u8> {
     let shop = RunningShop::find(location)?;
-    let rest = RestClient::new(shop.addresses.http);
+    let rest = RestClient::new(shop.rest()?);
     let quiet = arguments.json;
     let catalogue =
         import::catalogue(&shop, CATALOGUE, quiet).await.context("importing the sample catalogue")?;
@@ -55,7 +55,7 @@ pub async fn run(arguments: Arguments, location: &Location) -> anyhow::Result<u8
     for (place, order) in script::ORDERS.iter().enumerate() {
         let player = Player {
             rest: rest.clone(),
-            operator: shop.operator_token.clone(),
+            operator: shop.operator_token.expose().to_owned(),
             catalogue: catalogue.clone(),
             order,
             quiet,

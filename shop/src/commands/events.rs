@@ -4,9 +4,8 @@ use clap::Args;
 use eventsourcing::{EventLog, LogOptions, RecordedEvent, StreamId};
 use tokio_util::sync::CancellationToken;
 
-use super::databases;
+use super::Databases;
 use crate::config::{Location, SERVICES};
-use crate::database::Database;
 
 /// Events read at once.
 const PAGE: usize = 1000;
@@ -24,16 +23,16 @@ pub struct Arguments {
 }
 
 pub async fn run(arguments: Arguments, location: &Location) -> anyhow::Result<u8> {
-    let database = databases(location).await?;
     let logs = match arguments.stream.as_deref() {
         Some(name) if SERVICES.contains(&name) => vec![name],
         _ => SERVICES.to_vec(),
     };
     let stream = arguments.stream.as_deref().filter(|name| !SERVICES.contains(name)).map(StreamId::from_name);
+    let databases = Databases::of(location, &logs).await?;
     let mut readers = Vec::new();
     let mut printed = 0;
     for name in logs {
-        let log = open(&database, name).await?;
+        let log = open(databases.url(name)?, name).await?;
         let head = log.head().await?;
         printed += match &stream {
             Some(stream) => print_stream(&log, stream, arguments.json).await?,
@@ -48,13 +47,12 @@ pub async fn run(arguments: Arguments, location: &Location) -> anyhow::Result<u8
     } else if printed == 0 && !arguments.json {
         println!("No events.");
     }
-    database.stop().await?;
+    databases.close().await?;
     Ok(0)
 }
 
-async fn open(database: &Database, service: &str) -> anyhow::Result<EventLog> {
-    let urls = database.urls(service)?;
-    let options = LogOptions { max_connections: 1, ..LogOptions::new(service, urls.app.expose()) };
+async fn open(url: &str, service: &str) -> anyhow::Result<EventLog> {
+    let options = LogOptions { max_connections: 1, ..LogOptions::new(service, url) };
     Ok(EventLog::open(options).await?)
 }
 

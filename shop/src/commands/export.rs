@@ -62,7 +62,7 @@ pub async fn run(arguments: Arguments, location: &Location) -> anyhow::Result<u8
 }
 
 /// Writes the whole catalogue.
-async fn write(shop: &RunningShop, output: impl Write, bar: &ProgressBar) -> anyhow::Result<Written> {
+async fn write(shop: &RunningShop<'_>, output: impl Write, bar: &ProgressBar) -> anyhow::Result<Written> {
     let client = ProductServiceClient::new(shop.channel("product").await?);
     let mut client = client.max_decoding_message_size(MAX_MESSAGE_BYTES);
     let mut pages = begin(&mut client, bar).await?;

@@ -83,7 +83,10 @@ pub async fn run(arguments: Arguments, location: &Location) -> anyhow::Result<u8
     let journal = match &mut source {
         Source::File(file, _) if !arguments.dry_run => {
             let key = Key::of(file, arguments.currency, arguments.with_stock)?;
-            let folder = DataFolder::attach(&location.data)?;
+            let folder = match &location.cluster {
+                None => DataFolder::attach(&location.data)?,
+                Some(cluster) => DataFolder::beside(location.data.join(cluster.name()))?,
+            };
             let before = Journal::find(&folder, &key).filter(|_| !arguments.from_start);
             let before = match before {
                 Some(before) if importer.shop_has(&before.reached).await => Some(before),
@@ -113,7 +116,11 @@ pub async fn run(arguments: Arguments, location: &Location) -> anyhow::Result<u8
 
 /// Imports a catalogue that is known to be right, with its stock.
 /// Returns the position to wait for before any of it is ordered, as its token.
-pub(super) async fn catalogue(shop: &RunningShop, csv: &'static [u8], quiet: bool) -> anyhow::Result<String> {
+pub(super) async fn catalogue(
+    shop: &RunningShop<'_>,
+    csv: &'static [u8],
+    quiet: bool,
+) -> anyhow::Result<String> {
     let importer = Importer::new(shop, false, true).await?;
     let mut report = Report::new(Counts::default(), false, Output::Silent, ProgressBar::hidden());
     importer.import(Box::new(csv), ImportOptions::default(), None, &mut report).await?;
@@ -128,7 +135,7 @@ pub(super) async fn catalogue(shop: &RunningShop, csv: &'static [u8], quiet: boo
 }
 
 impl Importer {
-    async fn new(shop: &RunningShop, dry_run: bool, with_stock: bool) -> anyhow::Result<Self> {
+    async fn new(shop: &RunningShop<'_>, dry_run: bool, with_stock: bool) -> anyhow::Result<Self> {
         Ok(Self {
             products: Line::new(ProductServiceClient::new(shop.channel("product").await?)),
             inventory: InventoryServiceClient::new(shop.channel("inventory").await?),

@@ -84,7 +84,7 @@ pub async fn run(arguments: Arguments, location: &Location) -> anyhow::Result<u8
     Ok(u8::from(!served))
 }
 
-async fn client(shop: &RunningShop, service: &str) -> anyhow::Result<Client> {
+async fn client(shop: &RunningShop<'_>, service: &str) -> anyhow::Result<Client> {
     Ok(OperationsServiceClient::new(shop.channel(service).await?))
 }
 

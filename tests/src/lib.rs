@@ -6,9 +6,12 @@
 //! what tests of orders do again and again; [`tools`] runs other people's programs.
 
 mod api;
+pub mod cluster;
 mod commands;
+mod logs;
 mod scratch;
 mod shop;
+pub mod shoppers;
 mod sse;
 pub mod tools;
 pub mod trade;

@@ -1,22 +1,19 @@
 //! A shop process: started, stopped, killed and started again on the same data, with its log kept for whoever has to
 //! find out why a test failed. At most [`SHOPS_AT_ONCE`] run at a time, since the machine may have two cores.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::future::ready;
 use std::os::unix::process::CommandExt;
-use std::panic;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::Once;
 use std::time::Duration;
 
 use serde::Deserialize;
 use testkit::eventually;
 use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
 
-use crate::{Api, Scratch};
+use crate::{Api, Scratch, logs};
 
 /// Shops that run side by side in one test process.
 pub const SHOPS_AT_ONCE: usize = 2;
@@ -24,8 +21,6 @@ pub const SHOPS_AT_ONCE: usize = 2;
 const START_DEADLINE: Duration = Duration::from_secs(300);
 /// A clean stop answers what is under way and stops PostgreSQL.
 const STOP_DEADLINE: Duration = Duration::from_secs(60);
-/// So much of the end of a log is shown when a test fails, in lines.
-const LOG_TAIL: usize = 150;
 /// The binary under test; `cargo xtask test` sets it.
 const SHOP_BIN: &str = "STORELINE_SHOP_BIN";
 /// PostgreSQL's own word on where it runs, within the data folder.
@@ -35,11 +30,6 @@ const ADDRESSES: &str = "addresses.json";
 
 static SLOTS: Semaphore = Semaphore::const_new(SHOPS_AT_ONCE);
 static SHARED: OnceCell<Shop> = OnceCell::const_new();
-
-thread_local! {
-    /// The logs of the shops that the test of this thread uses.
-    static LOGS: RefCell<Vec<PathBuf>> = const { RefCell::new(Vec::new()) };
-}
 
 /// Where a shop shall listen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,7 +91,7 @@ impl Shop {
     /// When it does not serve in time.
     pub async fn shared() -> &'static Self {
         let shop = SHARED.get_or_init(Self::start).await;
-        shop.show_log_on_panic();
+        logs::show_on_panic(shop.log_path());
         shop
     }
 
@@ -123,7 +113,7 @@ impl Shop {
     /// When it runs, or neither serves nor ends in time.
     pub async fn try_restart(&mut self) -> Result<(), ExitStatus> {
         assert!(self.child.is_none(), "the shop runs already");
-        self.show_log_on_panic();
+        logs::show_on_panic(self.log_path());
         let addresses = self.data().join(ADDRESSES);
         fs::remove_file(&addresses).ok();
         let log =
@@ -291,23 +281,6 @@ impl Shop {
     fn log_path(&self) -> PathBuf {
         self.scratch.path().join("shop.log")
     }
-
-    /// Has a panic on this thread show the end of the log. Output of a test that passes is not shown.
-    fn show_log_on_panic(&self) {
-        static HOOK: Once = Once::new();
-        HOOK.call_once(|| {
-            let before = panic::take_hook();
-            panic::set_hook(Box::new(move |info| {
-                before(info);
-                LOGS.with_borrow(|logs| logs.iter().for_each(|log| print_tail(log)));
-            }));
-        });
-        LOGS.with_borrow_mut(|logs| {
-            if !logs.contains(&self.log_path()) {
-                logs.push(self.log_path());
-            }
-        });
-    }
 }
 
 impl Drop for Shop {
@@ -315,20 +288,8 @@ impl Drop for Shop {
         if self.child.is_some() {
             self.kill();
         }
-        let log = self.log_path();
-        LOGS.with_borrow_mut(|logs| logs.retain(|known| *known != log));
+        logs::forget(&self.log_path());
     }
-}
-
-#[expect(clippy::print_stderr, reason = "it is what a failed test has to say")]
-fn print_tail(log: &Path) {
-    let text = String::from_utf8_lossy(&fs::read(log).unwrap_or_default()).into_owned();
-    let lines: Vec<&str> = text.lines().collect();
-    eprintln!("--- the end of {}", log.display());
-    for line in &lines[lines.len().saturating_sub(LOG_TAIL)..] {
-        eprintln!("{line}");
-    }
-    eprintln!("---");
 }
 
 fn settings(ports: Ports) -> BTreeMap<&'static str, String> {
@@ -351,12 +312,11 @@ const LISTENERS: [&str; 7] = [
 ];
 
 /// What the shop gets of the environment of whoever runs the tests: where programs and caches are, and no settings.
-const KEPT: [&str; 5] = ["PATH", "HOME", "TMPDIR", "XDG_CACHE_HOME", "POSTGRES_BIN"];
+pub(crate) const KEPT: [&str; 5] = ["PATH", "HOME", "TMPDIR", "XDG_CACHE_HOME", "POSTGRES_BIN"];
 
 /// The binary under test.
 fn program() -> Command {
-    let path = std::env::var_os(SHOP_BIN)
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/debug/shop"), PathBuf::from);
+    let path = sibling("shop");
     assert!(
         path.is_file(),
         "there is no shop at {}: run `cargo build -p shop` first, or `cargo xtask test`, or name it in {SHOP_BIN}",
@@ -366,4 +326,11 @@ fn program() -> Command {
     command.env_clear();
     command.envs(KEPT.into_iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
     command
+}
+
+/// A program that is built beside the shop's.
+pub(crate) fn sibling(name: &str) -> PathBuf {
+    let shop = std::env::var_os(SHOP_BIN)
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/debug/shop"), PathBuf::from);
+    if name == "shop" { shop } else { shop.with_file_name(name) }
 }

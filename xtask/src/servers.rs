@@ -47,7 +47,7 @@ fn free_port() -> Result<u16> {
 }
 
 /// What librdkafka is compiled with, beside a C compiler.
-fn headers() -> Result<()> {
+pub fn headers() -> Result<()> {
     const HEADERS: [(&str, &str); 2] = [("openssl/ssl.h", "libssl-dev"), ("zlib.h", "zlib1g-dev")];
     // Elsewhere they are where only the system's own tools know.
     if !cfg!(target_os = "linux") {

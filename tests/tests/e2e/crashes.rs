@@ -9,10 +9,10 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use e2e_tests::trade::{ORDER_DEADLINE, PRICE, Placed, order_of, tokens, unique};
-use e2e_tests::{ANSWER_DEADLINE, Api, Shop, eventually, number};
+use e2e_tests::shoppers::{Request, all_end, everything_ends};
+use e2e_tests::trade::{ORDER_DEADLINE, PRICE, order_of, tokens};
+use e2e_tests::{Shop, eventually, number};
 use futures::future::join_all;
-use serde_json::Value;
 use testkit::{is_long, say};
 
 const KILLS: usize = 10;
@@ -35,30 +35,6 @@ const ORDERS_BEFORE_STOP: usize = 40;
 
 fn moment_before(end: Duration) -> Duration {
     Duration::from_micros(rand::random_range(0..=end.as_micros().try_into().unwrap_or(u64::MAX)))
-}
-
-/// A shopper's request, as it is repeated after a crash.
-pub(crate) struct Request {
-    key: String,
-    body: Value,
-}
-
-impl Request {
-    pub(crate) fn new(body: &Value) -> Self {
-        Self { key: unique("order"), body: body.clone() }
-    }
-
-    /// None when the shop went before it answered.
-    pub(crate) async fn send(&self, api: &Api) -> Option<Placed> {
-        let answer = api.post("/v1/orders", &self.body).key(&self.key).try_send().await.ok()?;
-        // A shop that is about to stop may say so instead.
-        (answer.status != 503).then(|| Placed::from_answer(&answer))
-    }
-
-    /// The answer of a shop that is there. Who is told to come again does so.
-    pub(crate) async fn answered(&self, api: &Api) -> Placed {
-        eventually("the shop answers", ANSWER_DEADLINE, async || self.send(api).await).await
-    }
 }
 
 /// A demo that runs, and what it has printed.
@@ -109,31 +85,6 @@ impl Demo {
         self.reader.take().map(JoinHandle::join);
         self.placed()
     }
-}
-
-/// Waits until nothing is under way any more, and makes sure that nothing is stuck.
-pub(crate) async fn everything_ends(api: &Api) {
-    eventually("no order is pending", ORDER_DEADLINE, async || {
-        let pending = api.list("/v1/orders", "status=ORDER_STATUS_PENDING", "orders").await;
-        pending.is_empty().then_some(())
-    })
-    .await;
-    eventually("no saga runs", ORDER_DEADLINE, async || {
-        let mut running = api.list("/v1/sagas", "status=SAGA_STATUS_RUNNING", "sagas").await;
-        running.extend(api.list("/v1/sagas", "status=SAGA_STATUS_COMPENSATING", "sagas").await);
-        running.is_empty().then_some(())
-    })
-    .await;
-    let stuck = api.list("/v1/sagas", "status=SAGA_STATUS_STUCK", "sagas").await;
-    assert!(stuck.is_empty(), "{stuck:?}");
-}
-
-/// The same once the lists, which follow the logs, know all that was placed.
-pub(crate) async fn all_end(api: &Api, placed: &[Placed]) {
-    for placed in placed {
-        api.order(placed).await;
-    }
-    everything_ends(api).await;
 }
 
 #[tokio::test]

@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
+use e2e_tests::Api;
 use e2e_tests::trade::{PRICE, Placed, contact, order_of, tokens, unique};
-use e2e_tests::{Api, Shop};
 use futures::future::join_all;
 use serde_json::{Value, json};
 
@@ -15,7 +15,7 @@ const AT_ONCE: usize = 20;
 
 #[tokio::test]
 async fn of_200_buyers_at_once_50_get_the_50_pieces_and_the_others_are_told_and_not_charged() {
-    let api = Shop::shared().await.api();
+    let api = crate::stage().await.api();
     let goods = api.goods(PRICE, PIECES).await;
     let order = order_of(&goods, 1, tokens::SUCCESS);
     let buying = join_all((0..BUYERS).map(async |_| {
@@ -40,7 +40,7 @@ async fn of_200_buyers_at_once_50_get_the_50_pieces_and_the_others_are_told_and_
 
 #[tokio::test]
 async fn the_same_order_submitted_twice_at_the_same_moment_is_one_order_and_one_capture_100_times_over() {
-    let api = Shop::shared().await.api();
+    let api = crate::stage().await.api();
     let goods = api.goods(PRICE, 2 * DOUBLE_CLICKS as i64).await;
     let mut orders = Vec::new();
     for _ in 0..DOUBLE_CLICKS / AT_ONCE {

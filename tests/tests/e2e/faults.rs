@@ -13,7 +13,7 @@ use serde_json::json;
 use testkit::fault::{POINTS, VARIABLE};
 use testkit::{is_long, say};
 
-use crate::crashes::{Request, all_end};
+use e2e_tests::shoppers::{Request, all_end};
 
 /// The passings at which the shop dies, one round for each. The first few are passed while it starts.
 const PASSINGS: &[u64] = &[9];

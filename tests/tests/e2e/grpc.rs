@@ -1,8 +1,8 @@
 //! The gRPC side as anybody meets it who has grpcurl and no proto file.
 
+use e2e_tests::Finished;
 use e2e_tests::tools::grpcurl;
 use e2e_tests::trade::{PRICE, order_of, tokens};
-use e2e_tests::{Finished, Shop};
 
 const SERVICES: [(&str, &str); 5] = [
     ("product", "shop.product.v1.ProductService"),
@@ -21,7 +21,7 @@ fn assert_code(finished: &Finished, code: &str) {
 
 #[tokio::test]
 async fn every_service_port_lists_and_describes_its_services_and_is_healthy() {
-    let shop = Shop::shared().await;
+    let shop = crate::stage().await;
     for (name, service) in SERVICES {
         let address = shop.grpc()[name].as_str();
         let listed = grpcurl(&[address, "list"]).await.ok();
@@ -43,7 +43,7 @@ async fn every_service_port_lists_and_describes_its_services_and_is_healthy() {
 
 #[tokio::test]
 async fn a_call_for_operators_needs_the_operator_s_token_on_every_port() {
-    let shop = Shop::shared().await;
+    let shop = crate::stage().await;
     let token = format!("authorization: Bearer {}", shop.secret("operator.token"));
     let service = format!("authorization: Bearer {}", shop.secret("service.token"));
     for (name, _) in SERVICES {
@@ -60,7 +60,7 @@ async fn a_call_for_operators_needs_the_operator_s_token_on_every_port() {
 
 #[tokio::test]
 async fn an_order_can_be_read_and_watched_over_grpc_by_whoever_holds_its_token() {
-    let shop = Shop::shared().await;
+    let shop = crate::stage().await;
     let api = shop.api();
     let goods = api.goods(PRICE, 1).await;
     let placed = api.place(&order_of(&goods, 1, tokens::SUCCESS)).await;

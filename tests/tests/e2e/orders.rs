@@ -1,7 +1,7 @@
 //! One order from the catalogue to its cancellation, and that everybody in the shop tells the same story about it.
 
 use e2e_tests::trade::{PRICE, Placed, contact, order_of, product, tokens, unique};
-use e2e_tests::{Shop, at, number, text};
+use e2e_tests::{at, number, text};
 use serde_json::{Value, json};
 
 fn names(events: &[Value]) -> Vec<String> {
@@ -10,7 +10,7 @@ fn names(events: &[Value]) -> Vec<String> {
 
 #[tokio::test]
 async fn an_order_is_placed_followed_confirmed_cancelled_and_refunded_over_rest_alone() {
-    let api = Shop::shared().await.api();
+    let api = crate::stage().await.api();
 
     let sku = unique("MUG");
     let created = api.post("/v1/products", &product(&sku, PRICE)).operator().key(&sku).send().await;
@@ -75,7 +75,7 @@ async fn an_order_is_placed_followed_confirmed_cancelled_and_refunded_over_rest_
 
 #[tokio::test]
 async fn a_stream_that_broke_off_continues_after_the_last_event_that_was_seen() {
-    let api = Shop::shared().await.api();
+    let api = crate::stage().await.api();
     let goods = api.goods(PRICE, 5).await;
     let placed = api.place(&order_of(&goods, 1, tokens::SUCCESS)).await;
     let all = api.follow(&placed).await;
@@ -89,7 +89,7 @@ async fn a_stream_that_broke_off_continues_after_the_last_event_that_was_seen() 
 
 #[tokio::test]
 async fn a_confirmed_order_is_shipped_and_delivered_and_then_not_cancelled_any_more() {
-    let api = Shop::shared().await.api();
+    let api = crate::stage().await.api();
     let goods = api.goods(PRICE, 5).await;
     let placed = api.place(&order_of(&goods, 1, tokens::SUCCESS)).await;
     assert_eq!(api.ended(&placed).await["status"], "ORDER_STATUS_CONFIRMED");

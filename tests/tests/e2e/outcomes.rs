@@ -2,7 +2,7 @@
 //! chosen by the payment token.
 
 use e2e_tests::trade::{Goods, PRICE, Placed, order_of, tokens, unique};
-use e2e_tests::{Api, Shop, number, text};
+use e2e_tests::{Api, number, text};
 use serde_json::{Value, json};
 
 const STOCK: i64 = 3;
@@ -14,7 +14,7 @@ async fn buy(api: &Api, goods: &Goods, payment_token: &str) -> (Placed, Value) {
 }
 
 async fn assert_confirmed(payment_token: &str) {
-    let api = Shop::shared().await.api();
+    let api = crate::stage().await.api();
     let goods = api.goods(PRICE, STOCK).await;
     let (placed, order) = buy(&api, &goods, payment_token).await;
     assert_eq!(order["status"], "ORDER_STATUS_CONFIRMED", "{order}");
@@ -27,7 +27,7 @@ async fn assert_confirmed(payment_token: &str) {
 
 #[tokio::test]
 async fn a_declined_payment_rejects_the_order_and_gives_the_goods_back() {
-    let api = Shop::shared().await.api();
+    let api = crate::stage().await.api();
     let goods = api.goods(PRICE, STOCK).await;
     let (placed, order) = buy(&api, &goods, tokens::DECLINED).await;
     assert_eq!(order["status"], "ORDER_STATUS_REJECTED", "{order}");
@@ -40,7 +40,7 @@ async fn a_declined_payment_rejects_the_order_and_gives_the_goods_back() {
 
 #[tokio::test]
 async fn an_order_for_more_than_there_is_is_rejected_before_any_payment_is_asked_for() {
-    let api = Shop::shared().await.api();
+    let api = crate::stage().await.api();
     let goods = api.goods(PRICE, STOCK).await;
     let placed = api.place(&order_of(&goods, STOCK + 1, tokens::SUCCESS)).await;
     let order = api.ended(&placed).await;
@@ -53,7 +53,7 @@ async fn an_order_for_more_than_there_is_is_rejected_before_any_payment_is_asked
 
 #[tokio::test]
 async fn an_order_of_several_lines_takes_all_of_them_or_none() {
-    let api = Shop::shared().await.api();
+    let api = crate::stage().await.api();
     let (plenty, scarce) = (api.goods(PRICE, STOCK).await, api.goods(PRICE, 1).await);
     let order = |quantity: i64| {
         let mut order = order_of(&scarce, quantity, tokens::SUCCESS);
@@ -75,7 +75,7 @@ async fn an_order_of_several_lines_takes_all_of_them_or_none() {
 
 #[tokio::test]
 async fn an_order_that_costs_nothing_is_confirmed_without_a_payment() {
-    let api = Shop::shared().await.api();
+    let api = crate::stage().await.api();
     let goods = api.goods(0, STOCK).await;
     let (placed, order) = buy(&api, &goods, "").await;
     assert_eq!(order["status"], "ORDER_STATUS_CONFIRMED", "{order}");
@@ -106,7 +106,7 @@ async fn a_slow_payment_is_waited_for() {
 
 #[tokio::test]
 async fn a_capture_that_fails_rejects_the_order_releases_the_goods_and_voids_the_authorization() {
-    let api = Shop::shared().await.api();
+    let api = crate::stage().await.api();
     let goods = api.goods(PRICE, STOCK).await;
     let (placed, order) = buy(&api, &goods, tokens::CAPTURE_FAILS).await;
     assert_eq!(order["status"], "ORDER_STATUS_REJECTED", "{order}");
@@ -120,7 +120,7 @@ async fn a_capture_that_fails_rejects_the_order_releases_the_goods_and_voids_the
 
 #[tokio::test]
 async fn an_order_cancelled_while_its_payment_is_under_way_charges_and_refunds_nothing() {
-    let api = Shop::shared().await.api();
+    let api = crate::stage().await.api();
     let goods = api.goods(PRICE, STOCK).await;
     // Long enough under way for the wish to come before its end on any machine.
     let placed = api.place(&order_of(&goods, 1, tokens::UNKNOWN_UNTIL_ASKED)).await;
@@ -142,7 +142,7 @@ async fn an_order_cancelled_while_its_payment_is_under_way_charges_and_refunds_n
 
 #[tokio::test]
 async fn a_price_that_changed_is_told_with_both_totals_and_the_order_is_not_placed() {
-    let api = Shop::shared().await.api();
+    let api = crate::stage().await.api();
     let goods = api.goods(PRICE, STOCK).await;
     let path = format!("/v1/products/{}/variants/{}:changePrice", goods.product_id, goods.sku);
     let price = json!({"price": {"currencyCode": "EUR", "minorUnits": "1300"}, "reason": "glaze got dearer"});
@@ -160,7 +160,7 @@ async fn a_price_that_changed_is_told_with_both_totals_and_the_order_is_not_plac
 
 #[tokio::test]
 async fn what_is_not_for_sale_cannot_be_ordered() {
-    let api = Shop::shared().await.api();
+    let api = crate::stage().await.api();
     let goods = api.goods(PRICE, STOCK).await;
     let mut order = order_of(&goods, 1, tokens::SUCCESS);
     order["lines"][0]["sku"] = json!(unique("NO-SUCH"));

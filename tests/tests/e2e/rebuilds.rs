@@ -12,7 +12,7 @@ use e2e_tests::{ANSWER_DEADLINE, Api, Shop, eventually, text};
 use serde_json::Value;
 use tokio::task::JoinSet;
 
-use crate::crashes::everything_ends;
+use e2e_tests::shoppers::everything_ends;
 
 /// A command, on a busy machine.
 const COMMAND_DEADLINE: Duration = Duration::from_secs(300);

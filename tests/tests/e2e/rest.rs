@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use e2e_tests::trade::{PRICE, order_of, product, tokens, unique};
-use e2e_tests::{Answer, Shop, text};
+use e2e_tests::{Answer, text};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -13,7 +13,7 @@ const BODY_LIMIT: usize = 1024 * 1024;
 
 #[tokio::test]
 async fn whatever_is_not_there_is_a_problem_document() {
-    let api = Shop::shared().await.api();
+    let api = crate::stage().await.api();
     for path in ["/", "/v1", "/v1/nothing", "/v2/orders", "/v1/orders/x/y/z", "/v1/products/%ff", "/metrics"]
     {
         let answer = api.get(path).operator().send().await;
@@ -33,7 +33,7 @@ async fn whatever_is_not_there_is_a_problem_document() {
 
 #[tokio::test]
 async fn a_body_that_is_no_order_is_a_problem_that_names_what_is_wrong() {
-    let api = Shop::shared().await.api();
+    let api = crate::stage().await.api();
     for broken in ["{", "[]", "7", "{\"lines\": [}", "{\"lines\": 7}", "{\"nonsense\": 1}", "\u{feff}{}", ""]
     {
         api.call(Method::POST, "/v1/orders").text(JSON, broken).send().await.refused(400);
@@ -69,7 +69,7 @@ async fn a_body_that_is_no_order_is_a_problem_that_names_what_is_wrong() {
 
 #[tokio::test]
 async fn a_body_beyond_the_limit_is_refused_and_the_shop_goes_on() {
-    let api = Shop::shared().await.api();
+    let api = crate::stage().await.api();
     // Little beyond it, so that the shop, which stops reading at the limit, has nothing left to cut off.
     let huge = json!({"name": "x".repeat(BODY_LIMIT)});
     let refused = api.post("/v1/products", &huge).operator().send().await;
@@ -82,7 +82,7 @@ async fn a_body_beyond_the_limit_is_refused_and_the_shop_goes_on() {
 
 #[tokio::test]
 async fn a_key_belongs_to_one_request_and_an_etag_to_one_version() {
-    let api = Shop::shared().await.api();
+    let api = crate::stage().await.api();
     let sku = unique("MUG");
     let create = |price: i64| api.post("/v1/products", &product(&sku, price)).operator().key(&sku);
     let first = create(PRICE).send().await;
@@ -110,7 +110,7 @@ async fn a_key_belongs_to_one_request_and_an_etag_to_one_version() {
 
 #[tokio::test]
 async fn goods_that_arrive_change_the_etag_of_a_read_and_not_the_version_that_a_write_names() {
-    let api = Shop::shared().await.api();
+    let api = crate::stage().await.api();
     let goods = api.goods(PRICE, 0).await;
     let path = format!("/v1/products/{}", goods.product_id);
     let sold_out = api.get(&path).at_position(&goods.position).send().await;
@@ -142,7 +142,7 @@ async fn goods_that_arrive_change_the_etag_of_a_read_and_not_the_version_that_a_
 
 #[tokio::test]
 async fn lists_have_pages_whose_tokens_belong_to_their_filter() {
-    let api = Shop::shared().await.api();
+    let api = crate::stage().await.api();
     let brand = unique("Brand");
     for _ in 0..5 {
         let mut body = product(&unique("MUG"), PRICE);
@@ -178,7 +178,7 @@ async fn lists_have_pages_whose_tokens_belong_to_their_filter() {
 
 #[tokio::test]
 async fn the_pages_beside_the_api_are_there_and_metrics_only_on_their_own_listener() {
-    let shop = Shop::shared().await;
+    let shop = crate::stage().await;
     let api = shop.api();
     for probe in ["/healthz", "/readyz"] {
         assert_eq!(api.get(probe).send().await.status, 200, "{probe}");

@@ -1,7 +1,7 @@
 //! Who may do what: the shop's operators everything, a shopper what concerns their own order, everybody what is public.
 
+use e2e_tests::at;
 use e2e_tests::trade::{PRICE, order_of, tokens, unique};
-use e2e_tests::{Shop, at};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -36,7 +36,7 @@ fn operations(document: &Value) -> Vec<(Method, String, Value)> {
 
 #[tokio::test]
 async fn every_route_that_is_not_public_is_closed_to_those_without_a_valid_token() {
-    let shop = Shop::shared().await;
+    let shop = crate::stage().await;
     let api = shop.api();
     let goods = api.goods(PRICE, 1).await;
     let shopper = api.place(&order_of(&goods, 1, tokens::SUCCESS)).await;
@@ -68,7 +68,7 @@ async fn every_route_that_is_not_public_is_closed_to_those_without_a_valid_token
 
 #[tokio::test]
 async fn an_order_is_opened_by_its_own_token_and_the_operator_s_and_by_no_other_order_s() {
-    let shop = Shop::shared().await;
+    let shop = crate::stage().await;
     let api = shop.api();
     let goods = api.goods(PRICE, 2).await;
     let mine = api.place(&order_of(&goods, 1, tokens::SUCCESS)).await;
@@ -93,7 +93,7 @@ async fn an_order_is_opened_by_its_own_token_and_the_operator_s_and_by_no_other_
 
 #[tokio::test]
 async fn a_repeat_by_somebody_else_does_not_get_the_first_one_s_answer() {
-    let api = Shop::shared().await.api();
+    let api = crate::stage().await.api();
     let goods = api.goods(PRICE, 3).await;
     let key = unique("receive");
     let path = format!("/v1/stock/{}:receive", goods.sku);

@@ -61,10 +61,7 @@ pub struct Kafka {
 impl Kafka {
     /// Finds or installs Java, finds or fetches the jars, starts a broker and waits until it serves.
     pub fn provide() -> Result<Self> {
-        let java = java()?;
-        println!("java        {} ({})", first_line(&java, "-version"), java.display());
-        let jars = jars()?;
-        println!("kafka       {VERSION} ({})", jars.display());
+        let jars = Self::find_or_fetch()?;
         let mut brokers = Brokers::start(&jars, Options { long_lived: true, ..Options::default() })?;
         let begin = Instant::now();
         while !brokers.is_ready()? {
@@ -75,6 +72,15 @@ impl Kafka {
         }
         println!("            throwaway broker on {}", brokers.bootstrap());
         Ok(Self { jars, brokers })
+    }
+
+    /// Finds or installs Java, finds or fetches the jars, and returns their folder.
+    pub fn find_or_fetch() -> Result<PathBuf> {
+        let java = java()?;
+        println!("java        {} ({})", first_line(&java, "-version"), java.display());
+        let jars = jars()?;
+        println!("kafka       {VERSION} ({})", jars.display());
+        Ok(jars)
     }
 
     /// Host and port of the broker.

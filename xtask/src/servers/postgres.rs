@@ -56,21 +56,7 @@ pub struct Postgres {
 impl Postgres {
     /// Finds the programs or installs them, makes a cluster and waits until it serves.
     pub fn provide() -> Result<Self> {
-        let programs = match find_programs() {
-            Some(found) => found,
-            None => {
-                apt::install(
-                    &["postgresql", "postgresql-contrib"],
-                    "on macOS `brew install postgresql`; or name the folder of its programs in POSTGRES_BIN",
-                )?;
-                find_programs().context("postgresql was installed but its programs were not found")?
-            }
-        };
-        println!(
-            "postgres    {} ({})",
-            first_line(&programs.join("postgres"), "--version"),
-            programs.display()
-        );
+        let programs = Self::find_or_install()?;
         let account = if apt::is_root()? { Some(Account::for_postgres()?) } else { None };
         let folder = make_folder(account.as_ref())?;
         let password = random_password()?;
@@ -82,6 +68,23 @@ impl Postgres {
         let postgres = started?;
         println!("            throwaway cluster in {} on 127.0.0.1:{}", folder.display(), postgres.port);
         Ok(postgres)
+    }
+
+    /// The folder of the programs, which are installed if they are missing.
+    pub fn find_or_install() -> Result<PathBuf> {
+        let programs = match find_programs() {
+            Some(found) => found,
+            None => {
+                apt::install(
+                    &["postgresql", "postgresql-contrib"],
+                    "on macOS `brew install postgresql`; or name the folder of its programs in POSTGRES_BIN",
+                )?;
+                find_programs().context("postgresql was installed but its programs were not found")?
+            }
+        };
+        let version = first_line(&programs.join("postgres"), "--version");
+        println!("postgres    {version} ({})", programs.display());
+        Ok(programs)
     }
 
     fn start(folder: &Path, programs: PathBuf, account: Option<&Account>, password: String) -> Result<Self> {

@@ -4,8 +4,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// What a number counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Unit {
     PerSecond,
     Milliseconds,
@@ -42,7 +44,7 @@ fn grouped(value: f64) -> String {
 }
 
 /// One measured number.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Figure {
     pub unit: Unit,
     pub value: f64,
@@ -87,7 +89,7 @@ impl Spread {
 }
 
 /// The figures of several runs.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub struct Runs(pub Vec<Figures>);
 
 impl Runs {

@@ -17,7 +17,7 @@ use crate::shop::{Data, Shop, peak_mib};
 const ROWS: usize = 100_000;
 /// Shapes of a file by their rows in a product: the slow one, in which each row is a product of its own, and one with
 /// variants.
-const SHAPES: [(&str, usize); 2] = [("1 row a product", 1), ("5 rows a product", 5)];
+pub const SHAPES: [(&str, usize); 2] = [("1 row a product", 1), ("5 rows a product", 5)];
 /// Pause between two looks at the command's memory.
 const LOOK: Duration = Duration::from_millis(20);
 

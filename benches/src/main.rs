@@ -6,6 +6,7 @@
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "printing figures is what it is for")]
 
+mod archive;
 mod bare;
 mod databases;
 mod event;
@@ -32,6 +33,7 @@ mod shop;
 mod sketch;
 mod store;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -39,15 +41,17 @@ use futures::FutureExt;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Mutex;
 
+use archive::Archive;
 use databases::Databases;
 pub use event_log::CLIENTS;
 use figures::Runs;
 use options::Options;
-use report::Surroundings;
 use run::{Run, Setup, Workload};
 
 /// Where the report goes: into the folder that this is called in, which `cargo xtask bench` makes the workspace's.
 const REPORT: &str = "BENCHMARKS.md";
+/// Where it keeps what it was made of.
+const FIGURES: &str = "benches/figures.json";
 
 /// All there are, in the order in which they run.
 const WORKLOADS: [Workload; 12] = [
@@ -177,8 +181,14 @@ async fn measure(setup: &Setup) -> anyhow::Result<bool> {
         runs.0.push(figures);
         failures.extend(failed);
     }
-    for rows in [rows::log_targets(), rows::shop_targets(), rows::search_targets(), rows::growth_targets()] {
-        let filled = rows::filled(rows, &runs);
+    for rows in [
+        rows::log_targets(),
+        rows::shop_targets(),
+        rows::search_targets(),
+        rows::catalogue_targets(),
+        rows::growth_targets(),
+    ] {
+        let filled = rows::filled(&rows, &runs);
         if !filled.is_empty() {
             println!("\n{}", rows::as_text(&filled));
         }
@@ -188,9 +198,11 @@ async fn measure(setup: &Setup) -> anyhow::Result<bool> {
     }
     let passed = failures.is_empty();
     if options.report {
-        let (postgres, settings) = setup.databases.describe().await?;
-        let around = Surroundings { postgres, settings, failures };
-        std::fs::write(REPORT, report::render(options, &runs, &around)?).context(REPORT)?;
+        let postgres = setup.databases.describe().await?;
+        let mut archive = Archive::load(Path::new(FIGURES))?;
+        archive.add(report::measurement(options, runs, postgres, failures)?);
+        archive.save(Path::new(FIGURES))?;
+        std::fs::write(REPORT, report::render(&archive)?).context(REPORT)?;
         println!("wrote {REPORT}");
     }
     Ok(passed)

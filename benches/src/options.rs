@@ -12,7 +12,7 @@ use crate::run::Workload;
 /// The workload that only runs when it is asked for.
 const PEERS: &str = "peers";
 /// Runs of `--report`.
-const REPORT_RUNS: usize = 5;
+pub const REPORT_RUNS: usize = 5;
 /// Measured for each figure, unless told otherwise.
 pub const MEASURED: Duration = Duration::from_secs(3);
 /// Warm-up before each figure, at most; a third of the measured time if that is less.

@@ -1,12 +1,14 @@
 //! BENCHMARKS.md: the machine, how to repeat it, the tables of targets, growth, other libraries, and every figure with its
-//! spread. It is written from what was measured and says nothing else.
+//! spread. It is written from what was measured and says nothing else. Tables may come from several measurements, but no
+//! table from two.
 
 use std::fmt::Write;
 
+use crate::archive::{Archive, Measurement};
 use crate::figures::Runs;
-use crate::options::{MEASURED, Options};
+use crate::options::{MEASURED, Options, REPORT_RUNS};
 use crate::peers::LIBRARIES;
-use crate::rows::{self, Filled, verdict};
+use crate::rows::{self, Filled, Row, verdict};
 
 /// What was found to be wrong in a library, and not only slow: counted in every run.
 const WRONG: [(&str, &str); 4] = [
@@ -16,41 +18,84 @@ const WRONG: [(&str, &str); 4] = [
     ("repeated", "events delivered twice"),
 ];
 
-/// Everything around the figures.
-pub struct Surroundings {
-    pub postgres: String,
-    pub settings: Vec<String>,
-    pub failures: Vec<String>,
-}
-
 /// The whole file.
-pub fn render(options: &Options, runs: &Runs, around: &Surroundings) -> anyhow::Result<String> {
+pub fn render(archive: &Archive) -> anyhow::Result<String> {
     let mut text = String::from(HEAD);
-    machine(&mut text, options, around)?;
-    text.push_str("\n## The event log\n\n");
-    text.push_str(LOG);
-    table(&mut text, &rows::filled(rows::log_targets(), runs), true)?;
-    text.push_str("\n## The shop\n\n");
-    text.push_str(SHOP);
-    table(&mut text, &rows::filled(rows::shop_targets(), runs), false)?;
-    text.push_str("\n## Search\n\n");
-    text.push_str(SEARCH);
-    table(&mut text, &rows::filled(rows::search_targets(), runs), false)?;
-    text.push_str("\n## Growth\n\n");
-    text.push_str(GROWTH);
-    table(&mut text, &rows::filled(rows::growth_targets(), runs), false)?;
-    libraries(&mut text, runs)?;
-    text.push_str("\n## Every figure\n\n| figure | median (lowest - highest) |\n|---|---:|\n");
-    for name in runs.names() {
-        writeln!(text, "| {name} | {} |", runs.show(name).unwrap_or_default())?;
+    measurements(&mut text, archive)?;
+    for (title, about, rows, floor) in [
+        ("The event log", LOG, rows::log_targets(), true),
+        ("The shop", SHOP, rows::shop_targets(), false),
+        ("Search", SEARCH, rows::search_targets(), false),
+        ("Imports and rebuilds", CATALOGUE, rows::catalogue_targets(), false),
+        ("Growth", GROWTH, rows::growth_targets(), false),
+    ] {
+        write!(text, "\n## {title}\n\n{about}")?;
+        table(&mut text, archive, &rows, floor)?;
     }
-    if !around.failures.is_empty() {
+    text.push_str("\n## Other libraries\n\n");
+    let has_peers = |runs: &Runs| runs.names().iter().any(|name| name.starts_with("peer/")).then_some(());
+    match archive.newest(has_peers) {
+        Some((place, ())) => {
+            libraries(&mut text, &archive.0[place].runs)?;
+            measured_by(&mut text, archive, place)?;
+        }
+        None => text.push_str("Not measured yet: `--peers` adds them.\n"),
+    }
+    text.push_str(
+        "\n## Every figure\n\n| figure | median (lowest - highest) | measurement |\n|---|---:|---|\n",
+    );
+    let mut names: Vec<&str> = archive.0.iter().flat_map(|measurement| measurement.runs.names()).collect();
+    names.sort_unstable();
+    names.dedup();
+    for name in names {
+        let Some((place, shown)) = archive.newest(|runs| runs.show(name)) else { continue };
+        writeln!(text, "| {name} | {shown} | {} |", letter(place))?;
+    }
+    let failures: Vec<&String> = archive.0.iter().flat_map(|measurement| &measurement.failures).collect();
+    if !failures.is_empty() {
         text.push_str("\n## Failed\n\n");
-        for failure in &around.failures {
+        for failure in failures {
             writeln!(text, "- {failure}")?;
         }
     }
     Ok(text)
+}
+
+/// What a measurement ran on and how it is repeated.
+pub fn measurement(
+    options: &Options,
+    runs: Runs,
+    (postgres, settings): (String, Vec<String>),
+    failures: Vec<String>,
+) -> anyhow::Result<Measurement> {
+    Ok(Measurement {
+        command: command(options)?,
+        machine: machine(&postgres, &settings, options)?,
+        runs,
+        failures,
+    })
+}
+
+fn letter(place: usize) -> char {
+    u8::try_from(place).map_or('?', |place| char::from(b'A' + place % 26))
+}
+
+fn measurements(text: &mut String, archive: &Archive) -> anyhow::Result<()> {
+    for (place, Measurement { command, machine, .. }) in archive.0.iter().enumerate() {
+        writeln!(text, "| measurement {} | |\n|---|---|", letter(place))?;
+        for (name, value) in machine {
+            writeln!(text, "| {name} | {value} |")?;
+        }
+        writeln!(text, "| to repeat | `{command}`, with nothing else running |\n")?;
+    }
+    Ok(())
+}
+
+fn measured_by(text: &mut String, archive: &Archive, place: usize) -> anyhow::Result<()> {
+    if archive.0.len() > 1 {
+        writeln!(text, "\nMeasurement {}.", letter(place))?;
+    }
+    Ok(())
 }
 
 const HEAD: &str = "\
@@ -59,7 +104,8 @@ const HEAD: &str = "\
 Written by `cargo xtask bench --report`. Absolute figures differ between machines by a factor of two and more, and on
 one machine from hour to hour by a third; ratios within a run are what counts. So every figure stands beside a limit that
 was measured in the same run, ratios are taken within each run, and what is shown is the median over the runs with the
-lowest and highest in brackets. Client and server share the machine.
+lowest and highest in brackets. Client and server share the machine. Every table is from one measurement; they are kept
+in benches/figures.json, and a new one takes the place of what it measured again.
 
 ";
 
@@ -86,13 +132,19 @@ page, facets with every one. Targets are in milliseconds. The limit is a SELECT 
 
 ";
 
+const CATALOGUE: &str = "\
+Files of 100,000 rows into an empty shop by `shop import`, again, as a dry run, and out again by `shop export`, in rows a
+second; the most memory that the command and the shop's process had resident. Writers beside a rebuild that is always at work.
+
+";
+
 const GROWTH: &str = "\
 Logs filled past the append, 20 events to a stream and an answer for each; for orders one real order, multiplied in all logs,
 answers and read models. The number is the events before the measurement, of all logs of the shop together for orders.
 
 ";
 
-fn machine(text: &mut String, options: &Options, around: &Surroundings) -> anyhow::Result<()> {
+fn machine(postgres: &str, settings: &[String], options: &Options) -> anyhow::Result<Vec<(String, String)>> {
     let first = |path: &str, key: &str| {
         let text = std::fs::read_to_string(path).unwrap_or_default();
         let line = text.lines().find(|line| line.starts_with(key)).unwrap_or_default().to_owned();
@@ -102,41 +154,43 @@ fn machine(text: &mut String, options: &Options, around: &Surroundings) -> anyho
     let memory: f64 =
         first("/proc/meminfo", "MemTotal").split(' ').next().unwrap_or_default().parse().unwrap_or(0.0);
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    writeln!(text, "| | |\n|---|---|")?;
-    writeln!(
-        text,
-        "| machine | {cores} cores, {}, {:.0} GiB |",
-        first("/proc/cpuinfo", "model name"),
-        memory / 1_048_576.0
-    )?;
-    writeln!(text, "| kernel | {} |", kernel.trim())?;
-    writeln!(text, "| PostgreSQL | {}: {} |", around.postgres, around.settings.join(", "))?;
-    writeln!(
-        text,
-        "| runs | {}, workloads in turn, {:?} measured for each figure |",
-        options.runs, options.measured
-    )?;
-    let flags = [("--long", options.long), ("--peers", options.peers)];
-    let mut flags: String = flags.iter().filter(|(_, on)| *on).map(|(flag, _)| format!(" {flag}")).collect();
-    if options.measured != MEASURED {
-        write!(flags, " --seconds {}", options.measured.as_secs_f64())?;
-    }
-    if !options.only.is_empty() {
-        write!(flags, " --only {}", options.only.join(","))?;
-    }
-    writeln!(text, "| to repeat | `cargo xtask bench --report{flags}`, with nothing else running |")?;
-    Ok(())
+    let model = first("/proc/cpuinfo", "model name");
+    let (runs, measured) = (options.runs, options.measured);
+    Ok(vec![
+        ("machine".to_owned(), format!("{cores} cores, {model}, {:.0} GiB", memory / 1_048_576.0)),
+        ("kernel".to_owned(), kernel.trim().to_owned()),
+        ("PostgreSQL".to_owned(), format!("{postgres}: {}", settings.join(", "))),
+        ("runs".to_owned(), format!("{runs}, workloads in turn, {measured:?} measured for each figure")),
+    ])
 }
 
-fn table(text: &mut String, rows: &[Filled], floor: bool) -> anyhow::Result<()> {
-    if rows.is_empty() {
-        text.push_str("Not measured in these runs.\n");
-        return Ok(());
+fn command(options: &Options) -> anyhow::Result<String> {
+    let flags = [("--long", options.long), ("--peers", options.peers)];
+    let mut command = "cargo xtask bench --report".to_owned();
+    for (flag, _) in flags.iter().filter(|(_, on)| *on) {
+        write!(command, " {flag}")?;
     }
+    if options.measured != MEASURED {
+        write!(command, " --seconds {}", options.measured.as_secs_f64())?;
+    }
+    if options.runs != REPORT_RUNS {
+        write!(command, " --runs {}", options.runs)?;
+    }
+    if !options.only.is_empty() {
+        write!(command, " --only {}", options.only.join(","))?;
+    }
+    Ok(command)
+}
+
+fn table(text: &mut String, archive: &Archive, rows: &[Row], floor: bool) -> anyhow::Result<()> {
+    let Some((place, rows)) = archive.table(rows) else {
+        text.push_str("Not measured yet.\n");
+        return Ok(());
+    };
     let (head, line) = if floor { (" floor | ours/floor |", "---:|---:|") } else { ("", "") };
     writeln!(text, "| work | ours | limit | the limit is | ratio | target | reached |{head}")?;
     writeln!(text, "|---|---:|---:|---|---:|---:|---|{line}")?;
-    for row in rows {
+    for row in &rows {
         let Filled { work, ours, against, against_is, ratio, target, .. } = row;
         write!(
             text,
@@ -149,19 +203,14 @@ fn table(text: &mut String, rows: &[Filled], floor: bool) -> anyhow::Result<()> 
         }
         text.push('\n');
     }
-    Ok(())
+    measured_by(text, archive, place)
 }
 
 fn libraries(text: &mut String, runs: &Runs) -> anyhow::Result<()> {
-    text.push_str("\n## Other libraries\n\n");
     let show = |library: &str, name: &str| {
         let figure = if library.is_empty() { name.to_owned() } else { format!("peer/{library}/{name}") };
         runs.show(&figure).unwrap_or_else(|| "-".to_owned())
     };
-    if runs.names().iter().all(|name| !name.starts_with("peer/")) {
-        text.push_str("Not measured in these runs: `--peers` adds them.\n");
-        return Ok(());
-    }
     text.push_str(
         "W1 to W4 through libraries from crates.io (benches/peers), none of which has idempotent commands, in the same \
          runs.\n\n",
@@ -209,14 +258,36 @@ mod tests {
     fn the_report_has_a_row_for_what_was_measured_and_says_what_failed() {
         let figure = |value| Figure { unit: Unit::PerSecond, value };
         let figures = [("w1/32", 30_000.0), ("limit/insert, 32 clients", 10_000.0)];
-        let runs =
-            Runs(vec![figures.iter().map(|(name, value)| ((*name).to_owned(), figure(*value))).collect()]);
+        let run = figures.iter().map(|(name, value)| ((*name).to_owned(), figure(*value))).collect();
         let options = Options::parse(["--report".to_owned()]).unwrap().unwrap();
         let failures = vec!["orders (run 1): no shop".to_owned()];
-        let around = Surroundings { postgres: "15".to_owned(), settings: Vec::new(), failures };
-        let text = render(&options, &runs, &around).unwrap();
+        let mut archive = Archive::default();
+        let postgres = ("15".to_owned(), Vec::new());
+        archive.add(measurement(&options, Runs(vec![run]), postgres, failures).unwrap());
+        let text = render(&archive).unwrap();
         assert!(text.contains("| append 1 event, 32 clients | 30,000/s | 10,000/s |"), "{text}");
         assert!(text.contains("| 3.00 | >= 2 | yes |"), "{text}");
         assert!(text.contains("- orders (run 1): no shop"), "{text}");
+        assert!(text.contains("| to repeat | `cargo xtask bench --report`,"), "{text}");
+    }
+
+    #[test]
+    fn a_table_stays_as_it_was_when_something_else_is_measured() {
+        let mut archive = Archive::default();
+        for (only, name) in [("w1", "w1/32"), ("orders", "orders/32 clients")] {
+            let figure = Figure { unit: Unit::PerSecond, value: 400.0 };
+            let runs = Runs(vec![[(name.to_owned(), figure)].into()]);
+            let arguments = ["--report", "--only", only].map(str::to_owned);
+            let options = Options::parse(arguments).unwrap().unwrap();
+            archive.add(measurement(&options, runs, ("15".to_owned(), Vec::new()), Vec::new()).unwrap());
+        }
+        let text = render(&archive).unwrap();
+        let log = text.split("\n## ").find(|section| section.starts_with("The event log")).unwrap();
+        assert!(
+            log.contains("| append 1 event, 32 clients | 400/s |") && log.contains("Measurement B."),
+            "{log}"
+        );
+        let shop = text.split("\n## ").find(|section| section.starts_with("The shop")).unwrap();
+        assert!(shop.contains("| 400/s |") && shop.contains("Measurement A."), "{shop}");
     }
 }

@@ -3,6 +3,7 @@
 
 use crate::figures::{Runs, Spread};
 use crate::growth::{self, LONG_POWER, POWERS};
+use crate::import;
 use crate::limits::Limit;
 use crate::search;
 
@@ -86,6 +87,30 @@ pub fn shop_targets() -> Vec<Row> {
             .against("limit/bare grpc get", "bare tonic, the same message from memory"),
         row("ListProducts over gRPC", "reads/grpc list", MORE, None)
             .against("limit/bare grpc list", "bare tonic, the same message from memory"),
+    ]
+}
+
+/// What importing and rebuilding promise.
+pub fn catalogue_targets() -> Vec<Row> {
+    let row = Row::new;
+    let mut rows = Vec::new();
+    for (shape, _) in import::SHAPES {
+        let name = |name: &str| format!("{name}, {shape}");
+        rows.push(row(
+            &format!("import of 100,000 rows, {shape}"),
+            &name("import/first"),
+            MORE,
+            Some(5_000.0),
+        ));
+        let memory = name("import/first") + ", memory of the command";
+        rows.push(row("the same, memory of the command", &memory, LESS, Some(200.0)));
+        rows.push(row("the same again, which changes nothing", &name("import/again"), MORE, None));
+        rows.push(row("the same as a dry run", &name("import/dry run"), MORE, None));
+        rows.push(row("exported, with the wait for the read model", &name("export"), MORE, None));
+        let memory = format!("import/{shape}, memory of the shop");
+        rows.push(row("all of these, most memory of the shop", &memory, LESS, None));
+    }
+    rows.push(
         row(
             "products created while their read model is rebuilt",
             "rebuild/writes beside rebuilds",
@@ -93,7 +118,8 @@ pub fn shop_targets() -> Vec<Row> {
             Some(0.8),
         )
         .against("rebuild/writes alone", "the same without"),
-    ]
+    );
+    rows
 }
 
 /// How figures change with the size of the log.
@@ -191,7 +217,7 @@ impl Row {
 }
 
 /// The rows whose own figure was measured.
-pub fn filled(rows: Vec<Row>, runs: &Runs) -> Vec<Filled> {
+pub fn filled(rows: &[Row], runs: &Runs) -> Vec<Filled> {
     rows.iter().filter_map(|row| row.fill(runs)).collect()
 }
 

@@ -3,6 +3,7 @@
 
 mod services;
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use api_gateway::{Backend, Gateway, Lifecycle};

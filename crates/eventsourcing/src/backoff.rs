@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 /// The pauses of one series of retries.
-pub(crate) struct Backoff {
+pub struct Backoff {
     next: Duration,
     longest: Duration,
 }
 
 impl Backoff {
+    /// Begins with `first`, and pauses no longer than `longest`.
     pub fn new(first: Duration, longest: Duration) -> Self {
         Self { next: first, longest }
     }

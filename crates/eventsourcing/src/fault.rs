@@ -4,7 +4,7 @@
 //! A debug build reads `STORELINE_FAULT=append.after:17` once and aborts at the 17th passing of that point, without
 //! unwinding, destructors or flushing: what is left is what a kill -9 leaves.
 
-/// Every point, in the order in which a command and what follows from it meet them. Tests go through all of them, and
+/// Every point but [those of a relay](RELAY_POINTS), in the order in which a command and what follows from it meet them. Tests go through all of them, and
 /// a debug build refuses to pass a point that is not listed.
 pub const POINTS: [&str; 14] = [
     // A batch is decided; the database has, or has answered, its append.
@@ -30,6 +30,15 @@ pub const POINTS: [&str; 14] = [
     "settle.after",
 ];
 
+/// The points of a relay, which a process without Kafka never passes.
+pub const RELAY_POINTS: [&str; 3] = [
+    // Events were read for the topic, and none of them is sent.
+    "relay.before",
+    // The topic has, or the database has too, how far the topic is.
+    "relay.acknowledged",
+    "relay.stored",
+];
+
 /// Names the point and the passing, as in `append.after:17`.
 pub const VARIABLE: &str = "STORELINE_FAULT";
 
@@ -51,7 +60,7 @@ mod debug {
     use std::sync::LazyLock;
     use std::sync::atomic::{AtomicU64, Ordering};
 
-    use super::{POINTS, VARIABLE};
+    use super::{POINTS, RELAY_POINTS, VARIABLE};
 
     /// Where to die, and how many passings are left until then.
     struct Fault {
@@ -69,15 +78,19 @@ mod debug {
         }
     });
 
+    fn all() -> impl Iterator<Item = &'static str> {
+        POINTS.into_iter().chain(RELAY_POINTS)
+    }
+
     fn parse(wanted: &str) -> Option<Fault> {
         let (name, passing) = wanted.split_once(':')?;
-        let point = POINTS.into_iter().find(|point| *point == name)?;
+        let point = all().find(|point| *point == name)?;
         let left = passing.parse().ok().filter(|passing| *passing > 0)?;
         Some(Fault { point, left: AtomicU64::new(left) })
     }
 
     pub fn pass(name: &'static str) {
-        assert!(POINTS.contains(&name), "the point {name} is not listed");
+        assert!(all().any(|point| point == name), "the point {name} is not listed");
         let Some(fault) = FAULT.as_ref().filter(|fault| fault.point == name) else { return };
         // After the last passing it wraps around; nobody gets to see that.
         if fault.left.fetch_sub(1, Ordering::SeqCst) == 1 {

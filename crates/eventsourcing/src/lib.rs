@@ -146,7 +146,7 @@
 //! # }
 //! ```
 
-mod backoff;
+pub mod backoff;
 pub mod command;
 pub mod decider;
 pub mod fault;
@@ -155,6 +155,7 @@ pub mod log;
 pub mod operation;
 pub mod processor;
 pub mod rebuild;
+pub mod relay;
 mod snapshot;
 pub mod stream;
 pub mod subscription;
@@ -172,8 +173,9 @@ pub use log::{
 pub use operation::{Decide, Halt, InMemoryStreams, Missing, Operation, View};
 pub use processor::{CommandProcessor, Committed, ExecuteError, ProcessorOptions};
 pub use rebuild::{ReadModel, RebuildError, RebuildState, RebuildStatus, Rebuilds};
+pub use relay::{RelayPlace, RelayStatus, RelayStore, Relays, Wanted};
 pub use stream::{MalformedPosition, Position, StreamId};
 pub use subscription::{
-    Commands, HandlerError, NotReached, ParkedMessage, Projection, Reactor, SubscriptionHandle,
+    Commands, HandlerError, Leases, NotReached, ParkedMessage, Projection, Reactor, SubscriptionHandle,
     SubscriptionOptions, SubscriptionState, SubscriptionStatus, Subscriptions,
 };

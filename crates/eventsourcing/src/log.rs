@@ -190,7 +190,8 @@ impl EventLog {
         self.inner.incarnation
     }
 
-    pub(crate) fn connect_options(&self) -> &PgConnectOptions {
+    /// How its database is reached, for a connection of one's own.
+    pub fn connect_options(&self) -> &PgConnectOptions {
         &self.inner.connect
     }
 
@@ -246,8 +247,8 @@ impl EventLog {
         self.announce(position);
     }
 
-    /// Makes known that the log has reached a position.
-    pub(crate) fn announce(&self, position: i64) {
+    /// Makes known that the log has reached a position: somebody who saw the commit told.
+    pub fn announce(&self, position: i64) {
         self.inner.head.send_if_modified(|head| {
             let higher = position > *head;
             *head = (*head).max(position);

@@ -31,7 +31,7 @@ use crate::processor::ExecuteError;
 use crate::stream::Position;
 pub(crate) use checkpoint::{advance as advance_checkpoint, begin as begin_relaxed};
 use effect::{Project, React};
-pub(crate) use lease::Leases;
+pub use lease::Leases;
 use runner::Runner;
 
 /// Why a message could not be handled.
@@ -414,6 +414,10 @@ impl Subscriptions {
             }
         };
         tokio::time::timeout(patience, caught_up).await.is_ok()
+    }
+
+    pub(crate) fn pool(&self) -> &PgPool {
+        &self.inner.pool
     }
 
     /// All of them, by name.

@@ -2,7 +2,11 @@
 //! the truth, and positions stay in the databases; of Kafka nothing is asked but order within a partition and that what
 //! it acknowledged is kept.
 
+pub mod client;
 pub mod options;
 pub mod record;
+pub mod relay;
+pub mod topics;
 
 pub use options::KafkaOptions;
+pub use relay::Relay;

@@ -2,6 +2,7 @@
 //! connected. What producers and consumers set beyond that, they set themselves.
 
 use rdkafka::ClientConfig;
+use rdkafka::config::RDKafkaLogLevel;
 use service_runtime::Secret;
 use service_runtime::config::ConfigReader;
 
@@ -128,6 +129,7 @@ impl KafkaOptions {
     /// What every client of Kafka needs, whichever it is. `client` names it in Kafka's logs and quotas.
     pub fn client_config(&self, client: &str) -> ClientConfig {
         let mut config = ClientConfig::new();
+        config.set_log_level(RDKafkaLogLevel::Warning);
         config.set("bootstrap.servers", &self.brokers).set("client.id", client);
         // A record or an answer does not wait for more of them to fill a packet.
         config.set("socket.nagle.disable", "true").set("socket.keepalive.enable", "true");

@@ -17,6 +17,8 @@ pub type NotReady = BTreeMap<String, String>;
 #[derive(Clone, Debug)]
 pub struct Readiness {
     not_ready: watch::Sender<NotReady>,
+    /// What is worth knowing of parts that are ready all the same.
+    degraded: watch::Sender<BTreeMap<String, String>>,
 }
 
 impl Default for Readiness {
@@ -28,7 +30,7 @@ impl Default for Readiness {
 impl Readiness {
     /// Without parts it is ready.
     pub fn new() -> Self {
-        Self { not_ready: watch::Sender::new(NotReady::new()) }
+        Self { not_ready: watch::Sender::new(NotReady::new()), degraded: watch::Sender::default() }
     }
 
     /// Registers a part, which is not ready until it says so.
@@ -73,9 +75,11 @@ impl Readiness {
         let ready = move || {
             let waiting = readiness.not_ready.borrow().clone();
             let status = if waiting.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-            let lines =
-                waiting.iter().map(|(name, reason)| format!("{name}: {reason}\n")).collect::<String>();
-            std::future::ready((status, if lines.is_empty() { "ready\n".to_owned() } else { lines }))
+            let ready = if waiting.is_empty() { "ready\n" } else { "" };
+            let degraded = readiness.degraded.borrow();
+            let lines = waiting.iter().chain(degraded.iter());
+            let lines = lines.map(|(name, reason)| format!("{name}: {reason}\n"));
+            std::future::ready((status, std::iter::once(ready.to_owned()).chain(lines).collect::<String>()))
         };
         axum::Router::new().route("/healthz", get(|| async { "alive\n" })).route("/readyz", get(ready))
     }
@@ -91,10 +95,26 @@ pub struct Component {
 impl Component {
     pub fn ready(&self) {
         self.registry.set(&self.name, None);
+        self.note(None);
+    }
+
+    /// It is ready, since traffic to another process would fare no better, and yet something is wrong: `/readyz` says
+    /// so to whoever looks. `reason` names no secrets.
+    pub fn degraded(&self, reason: &str) {
+        self.registry.set(&self.name, None);
+        self.note(Some(reason));
+    }
+
+    fn note(&self, reason: Option<&str>) {
+        self.registry.degraded.send_modify(|parts| match reason {
+            Some(reason) => drop(parts.insert(self.name.clone(), reason.to_owned())),
+            None => drop(parts.remove(&self.name)),
+        });
     }
 
     /// `reason` is shown to whoever asks, so it names no secrets.
     pub fn not_ready(&self, reason: &str) {
+        self.note(None);
         self.registry.set(&self.name, Some(reason));
     }
 }
@@ -113,6 +133,17 @@ mod tests {
         assert!(readiness.is_ready());
         log.not_ready("no connection");
         assert_eq!(readiness.watch().borrow()["log"], "no connection");
+    }
+
+    #[test]
+    fn a_degraded_part_is_ready_and_says_what_is_wrong_until_it_is_well() {
+        let readiness = Readiness::new();
+        let feed = readiness.component("feed");
+        feed.degraded("far behind");
+        assert!(readiness.is_ready());
+        assert_eq!(readiness.degraded.borrow()["feed"], "far behind");
+        feed.ready();
+        assert!(readiness.degraded.borrow().is_empty());
     }
 
     #[test]

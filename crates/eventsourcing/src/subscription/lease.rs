@@ -17,7 +17,7 @@ const HEARTBEAT: Duration = Duration::from_secs(2);
 
 /// The leases of one service, all on one connection.
 #[derive(Clone)]
-pub(crate) struct Leases {
+pub struct Leases {
     inner: Arc<Inner>,
 }
 
@@ -35,6 +35,8 @@ struct Session {
 }
 
 impl Leases {
+    /// For the service whose database this reaches; connects when the first lease is asked for. Somebody has to
+    /// [`keep`](Self::keep) them.
     pub fn new(options: PgConnectOptions) -> Self {
         let inner = Inner { options, session: Mutex::default(), term: AtomicU64::new(0) };
         Self { inner: Arc::new(inner) }

@@ -1,0 +1,9 @@
+//! The relay's promises, against a real Kafka: nothing is skipped, order is kept, and whatever happens to relay, log or
+//! topic is either healed or said.
+
+mod child;
+mod copying;
+mod crashes;
+mod harness;
+mod outages;
+mod topics;

@@ -18,9 +18,10 @@ use contracts::shop::product::v1::product_service_server::ProductServiceServer;
 use eventsourcing::tasks::timers::{self, Timers};
 use eventsourcing::tasks::{self, TaskOptions, TaskQueue};
 use eventsourcing::{
-    CommandProcessor, EventLog, FeedError, IntegrationFeed, LogFeed, LogOptions, Migrations, OpenError,
+    CommandProcessor, EventLog, Feed, FeedError, IntegrationFeed, LogFeed, LogOptions, Migrations, OpenError,
     ProcessorOptions, Rebuilds, Subscriptions,
 };
+use redis_link::Redis;
 use service_runtime::grpc::Services;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -29,7 +30,7 @@ use adapters::integration_events::{SOURCE, publish};
 use adapters::price_timers::{self, PriceTiming, TakeEffect};
 use adapters::projections::{self, Availability, ReadModel, complete_search};
 use adapters::{CacheFollower, LOOK_INTERVAL};
-use application::{Catalogue, Exports, Imports, Past, ProductCache, Queries};
+use application::{Catalogue, Exports, Imports, Past, ProductCache, Queries, SharedProducts};
 use grpc::ProductGrpc;
 
 /// Name of this service's log.
@@ -52,6 +53,8 @@ pub struct Options {
     /// Delay of what another replica changed in products that are read from memory, at most; they are read from the
     /// database while this is longer than [`application::CONFIRMED_FOR`].
     pub cache_look_interval: Duration,
+    /// Where replicas share the products that they read; a single one needs none.
+    pub redis: Option<redis_link::Options>,
 }
 
 impl Options {
@@ -61,6 +64,7 @@ impl Options {
             database_url: database_url.into(),
             log_poll_interval: LogOptions::POLL_INTERVAL,
             cache_look_interval: LOOK_INTERVAL,
+            redis: None,
         }
     }
 }
@@ -72,6 +76,8 @@ pub enum StartError {
     Open(#[from] OpenError),
     #[error("a subscription cannot start: {0}")]
     Subscription(#[from] FeedError),
+    #[error(transparent)]
+    Redis(#[from] redis_link::StartError),
 }
 
 /// What this service follows.
@@ -85,6 +91,7 @@ pub struct Upstream {
 pub struct ProductService {
     log: EventLog,
     cache_look_interval: Duration,
+    redis: Option<redis_link::Options>,
 }
 
 /// The running service. Its work ends with the token that it was started with.
@@ -101,8 +108,8 @@ impl ProductService {
             poll_interval: options.log_poll_interval,
             ..LogOptions::new(LOG, options.database_url)
         };
-        let cache_look_interval = options.cache_look_interval;
-        Ok(Self { log: EventLog::open(log).await?, cache_look_interval })
+        let Options { cache_look_interval, redis, .. } = options;
+        Ok(Self { log: EventLog::open(log).await?, cache_look_interval, redis })
     }
 
     /// What this service publishes.
@@ -121,7 +128,15 @@ impl ProductService {
         tracker.spawn(log.clone().follow(stop.clone()));
         let processor = CommandProcessor::start(log.clone(), ProcessorOptions::default());
 
-        let cache = ProductCache::default();
+        let shared = match self.redis {
+            Some(options) => {
+                let redis = Redis::start(options, stop.clone(), &tracker)?;
+                let incarnations = (Feed::incarnation(&log), upstream.inventory.incarnation());
+                Some(SharedProducts::start(redis, incarnations, stop.clone(), &tracker))
+            }
+            None => None,
+        };
+        let cache = ProductCache::before(shared);
         let subscriptions = Subscriptions::new(&log, stop.clone(), tracker.clone());
         let read_model = subscriptions.project(Arc::new(log.clone()), ReadModel::new(cache.clone())).await?;
         let availability =

@@ -21,8 +21,16 @@ impl Service for Process {
 
     type Options = Options;
 
-    fn read(_: &mut ConfigReader, database_url: Secret) -> Options {
-        Options::new(database_url.expose())
+    fn read(reader: &mut ConfigReader, database_url: Secret) -> Options {
+        let redis: Option<Secret> = reader
+            .var(
+                "STORELINE_REDIS_URL",
+                "Redis that replicas share what they read in; without it each reads for itself",
+            )
+            .check("a URL such as redis://host:6379/0", |url: &Secret| redis_link::is_url(url.expose()))
+            .optional();
+        let redis = redis.map(|url| redis_link::Options::new(url.expose()));
+        Options { redis, ..Options::new(database_url.expose()) }
     }
 
     async fn open(options: Options) -> Result<Self, BoxError> {

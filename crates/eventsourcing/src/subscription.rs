@@ -17,7 +17,7 @@ use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use sqlx::{PgConnection, PgPool};
+use sqlx::{PgConnection, PgExecutor, PgPool};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -301,7 +301,12 @@ impl SubscriptionHandle {
 
     /// How far it came, whichever replica runs it, as the database has it: what it did up to there can be seen.
     pub async fn stored_checkpoint(&self) -> Result<i64, sqlx::Error> {
-        let stored = checkpoint::load(&self.pool, self.name, &self.log).await?;
+        self.stored_checkpoint_by(&self.pool).await
+    }
+
+    /// The same, as this connection sees it: what it reads afterwards shows what was done up to there.
+    pub async fn stored_checkpoint_by(&self, from: impl PgExecutor<'_>) -> Result<i64, sqlx::Error> {
+        let stored = checkpoint::load(from, self.name, &self.log).await?;
         Ok(stored.map_or(0, |stored| stored.position))
     }
 

@@ -2,6 +2,7 @@
 //! It looks how far the projections are in the database, whoever runs them, and takes out every product that the
 //! messages up to there have changed; what this process changes itself has left before, by the projections.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use contracts::shop::inventory::v1::InventoryEvent;
@@ -14,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::projections::MODEL;
-use crate::application::ProductCache;
+use crate::application::{AsOf, CachedChange, ProductCache};
 use crate::domain::ProductId;
 use crate::domain::product::Product;
 
@@ -46,15 +47,6 @@ enum LookError {
     Database(#[from] sqlx::Error),
 }
 
-/// How far the projections were at a look.
-#[derive(Clone, Copy)]
-struct Seen {
-    /// Which version of the tables serves.
-    version: i64,
-    read_model: i64,
-    availability: i64,
-}
-
 impl CacheFollower {
     /// Looks every `interval` until `stop`. A look that fails confirms nothing, and the next one covers its part.
     pub async fn run(self, interval: Duration, stop: CancellationToken) {
@@ -72,34 +64,42 @@ impl CacheFollower {
         }
     }
 
-    async fn look(&self, seen: Option<Seen>) -> Result<Seen, LookError> {
-        let now = Seen {
+    async fn look(&self, seen: Option<AsOf>) -> Result<AsOf, LookError> {
+        let now = AsOf {
             // First: a switch after it is seen by the next look.
             version: self.rebuilds.switches(MODEL).await?,
-            read_model: self.read_model.stored_checkpoint().await?,
-            availability: self.availability.stored_checkpoint().await?,
+            products: self.read_model.stored_checkpoint().await?,
+            stock: self.availability.stored_checkpoint().await?,
         };
-        match seen {
-            Some(seen)
-                if now.version == seen.version
-                    && (0..=MAX_BEHIND).contains(&(now.read_model - seen.read_model))
-                    && (0..=MAX_BEHIND).contains(&(now.availability - seen.availability)) =>
-            {
-                self.products(seen.read_model, now.read_model).await?;
-                self.stock(seen.availability, now.availability).await?;
-            }
-            // The first look, another version of the tables, too much at once, or a checkpoint that was moved back.
-            _ => self.cache.clear(),
-        }
+        let close = |seen: i64, now: i64| (0..=MAX_BEHIND).contains(&(now - seen));
+        let followed = seen.filter(|seen| {
+            let same_tables = seen.version == now.version;
+            same_tables && close(seen.products, now.products) && close(seen.stock, now.stock)
+        });
+        // Else it is the first look, another version of the tables, too much at once, or a checkpoint was moved back.
+        let seen = followed.unwrap_or_else(|| self.begin(now));
+        self.products(seen.products, now.products).await?;
+        self.stock(seen.stock, now.stock).await?;
         Ok(now)
+    }
+
+    /// Empties the cache. What replicas share stays right where the changes since it was read are known: so they are
+    /// looked at some way back.
+    fn begin(&self, now: AsOf) -> AsOf {
+        let back = if self.cache.shared().is_some() { MAX_BEHIND } else { 0 };
+        let (products, stock) = ((now.products - back).max(0), (now.stock - back).max(0));
+        let begun = AsOf { products, stock, ..now };
+        self.cache.clear(begun);
+        begun
     }
 
     /// Takes out what the events of the log changed. What it takes out beyond `up_to` costs a read at most.
     async fn products(&self, after: i64, up_to: i64) -> Result<(), FeedError> {
         let events = read_up_to(&self.log, after, up_to).await?;
-        let products = events.iter().filter(|event| event.stream_id.category() == Product::CATEGORY);
-        for product_id in products.filter_map(|event| ProductId::parse(event.stream_id.key()).ok()) {
-            self.cache.changed(product_id);
+        for event in events.iter().filter(|event| event.stream_id.category() == Product::CATEGORY) {
+            if let Ok(product_id) = ProductId::parse(event.stream_id.key()) {
+                self.cache.changed(product_id, CachedChange::Product(event.position));
+            }
         }
         Ok(())
     }
@@ -110,21 +110,24 @@ impl CacheFollower {
         let changed = messages.iter().filter_map(|message| {
             // What is no inventory event is the projection's to complain about.
             match InventoryEvent::decode(message.data.as_slice()).ok()?.event? {
-                Event::StockAvailabilityChanged(changed) => Some(changed.sku),
+                Event::StockAvailabilityChanged(changed) => Some((changed.sku, message.position)),
                 _ => None,
             }
         });
-        let skus: Vec<String> = changed.collect();
-        if skus.is_empty() {
+        // The last change of each, since the messages are in order.
+        let changed: BTreeMap<String, i64> = changed.collect();
+        if changed.is_empty() {
             return Ok(());
         }
-        let products: Vec<(Uuid,)> =
-            sqlx::query_as("SELECT DISTINCT product_id FROM variants WHERE sku = ANY($1)")
+        let skus: Vec<&str> = changed.keys().map(String::as_str).collect();
+        let products: Vec<(String, Uuid)> =
+            sqlx::query_as("SELECT sku, product_id FROM variants WHERE sku = ANY($1)")
                 .bind(skus)
                 .fetch_all(self.log.pool())
                 .await?;
-        for (product_id,) in products {
-            self.cache.changed(product_id.into());
+        for (sku, product_id) in products {
+            let position = changed.get(&sku).copied().unwrap_or(up_to);
+            self.cache.changed(product_id.into(), CachedChange::Stock(position));
         }
         Ok(())
     }

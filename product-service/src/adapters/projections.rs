@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use eventsourcing::{EventLog, IntegrationFeed};
 
-use crate::application::ProductCache;
+use crate::application::{CachedChange, ProductCache};
 use crate::domain::ProductId;
 
 /// The read model behind all reads, which is rebuilt as one.
@@ -41,7 +41,7 @@ pub fn rebuildable(log: &EventLog, inventory: IntegrationFeed) -> Vec<eventsourc
 /// the next one tells more than it must, which costs a read.
 struct Changes {
     cache: ProductCache,
-    pending: Mutex<Vec<ProductId>>,
+    pending: Mutex<Vec<(ProductId, CachedChange)>>,
 }
 
 impl Changes {
@@ -49,14 +49,15 @@ impl Changes {
         Self { cache, pending: Mutex::default() }
     }
 
-    fn note(&self, products: impl IntoIterator<Item = ProductId>) {
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner).extend(products);
+    fn note(&self, products: impl IntoIterator<Item = ProductId>, at: CachedChange) {
+        let changed = products.into_iter().map(|product_id| (product_id, at));
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner).extend(changed);
     }
 
     fn committed(&self) {
         let changed = std::mem::take(&mut *self.pending.lock().unwrap_or_else(PoisonError::into_inner));
-        for product_id in changed {
-            self.cache.changed(product_id);
+        for (product_id, at) in changed {
+            self.cache.committed(product_id, at);
         }
     }
 }

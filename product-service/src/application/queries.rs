@@ -9,8 +9,9 @@ use sqlx::types::Json;
 use sqlx::{PgExecutor, PgPool, Row};
 use uuid::Uuid;
 
-use super::cache::ProductCache;
+use super::cache::{ProductCache, Ticket};
 use super::list::{ListFilter, status_of};
+use super::shared::{AsOf, Found, SharedProducts};
 use super::views::{PricePage, PricePoint, PricePointKey, ProductPage, ProductView};
 use crate::domain::{Currency, Handle, InvalidValue, ProductId, Sku};
 
@@ -65,10 +66,52 @@ impl Queries {
 
     /// One product, perhaps from memory: outdated by [`CONFIRMED_FOR`](super::CONFIRMED_FOR) at most.
     pub async fn product(&self, product_id: ProductId) -> Result<Option<Arc<ProductView>>, sqlx::Error> {
-        match self.cache.get(product_id) {
-            Some(product) => Ok(Some(product)),
+        if let Some(product) = self.cache.get(product_id) {
+            return Ok(Some(product));
+        }
+        match self.cache.shared().filter(|_| self.cache.is_confirmed()) {
+            Some(shared) => self.shared_product(shared, product_id).await,
             None => self.stored_product(product_id).await,
         }
+    }
+
+    /// One product from where replicas share it, or from the tables.
+    async fn shared_product(
+        &self,
+        shared: &SharedProducts,
+        product_id: ProductId,
+    ) -> Result<Option<Arc<ProductView>>, sqlx::Error> {
+        let ticket = self.cache.ticket(product_id);
+        let product = match shared.find(product_id, ticket.needed).await {
+            Found::Product(product) => Arc::new(*product),
+            Found::Nothing { fill: false } => return self.stored_product(product_id).await,
+            Found::Nothing { fill: true } => {
+                let Some((as_of, product)) = self.read_as_of(product_id, ticket).await? else {
+                    return Ok(None);
+                };
+                shared.store(as_of, &product);
+                Arc::new(product)
+            }
+        };
+        self.cache.store(Arc::clone(&product), ticket);
+        Ok(Some(product))
+    }
+
+    /// One product as the tables have it now, and where they are at least. On one connection: with two, a crash of
+    /// PostgreSQL between them could lose what the first had seen, since projections do not wait for the disk.
+    async fn read_as_of(
+        &self,
+        product_id: ProductId,
+        ticket: Ticket,
+    ) -> Result<Option<(AsOf, ProductView)>, sqlx::Error> {
+        let mut connection = self.pool.acquire().await?;
+        let as_of = AsOf {
+            version: ticket.needed.version,
+            products: self.read_model.stored_checkpoint_by(&mut *connection).await?,
+            stock: self.availability.stored_checkpoint_by(&mut *connection).await?,
+        };
+        let product = products_by_id(&mut *connection, &[product_id.as_uuid()]).await?.pop();
+        Ok(product.map(|product| (as_of, product)))
     }
 
     /// One product as the tables have it now.

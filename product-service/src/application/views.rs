@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::domain::details::Image;
 use crate::domain::product::ProductStatus;
 use crate::domain::{Currency, Handle, ProductId, ScheduleId, Sku};
 
 /// A product as it can be seen.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ProductView {
     pub product_id: ProductId,
     pub handle: Handle,
@@ -37,7 +37,7 @@ pub struct ProductView {
 }
 
 /// A variant as it can be seen.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VariantView {
     pub sku: Sku,
     /// One for each of the product's options.
@@ -50,7 +50,7 @@ pub struct VariantView {
 }
 
 /// A price to come.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScheduledPriceView {
     pub schedule_id: ScheduleId,
     pub sku: Sku,

@@ -16,4 +16,5 @@ mod races;
 mod relevance;
 mod scheduled_prices;
 mod search;
+mod shared;
 mod support;

@@ -62,6 +62,8 @@ pub(super) fn plan(options: &Options, databases: &Databases) -> Result<Vec<Membe
         let mut member = Member::new(options, GATEWAY, replica, 5, DEFAULT_HTTP)?;
         let address = member.grpc();
         member.set("STORELINE_HTTP", &address);
+        // All load of a test comes from one address, which is one client.
+        member.set("STORELINE_RATE_LIMITS", "false");
         member.variables.extend(addresses.iter().cloned());
         member.credentials(databases);
         member.variables.extend(options.variables.iter().cloned());

@@ -1,7 +1,7 @@
 //! How far a subscription has come, in the database of the service that subscribes. It only moves by
 //! compare-and-set, so that of two runners that believe to be the only one, one has no effect.
 
-use sqlx::{PgConnection, PgPool, Postgres, Row, Transaction};
+use sqlx::{PgConnection, PgExecutor, PgPool, Postgres, Row, Transaction};
 
 /// A stored checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,14 +10,18 @@ pub(crate) struct Checkpoint {
     pub position: i64,
 }
 
-pub(crate) async fn load(pool: &PgPool, name: &str, log: &str) -> Result<Option<Checkpoint>, sqlx::Error> {
+pub(crate) async fn load(
+    from: impl PgExecutor<'_>,
+    name: &str,
+    log: &str,
+) -> Result<Option<Checkpoint>, sqlx::Error> {
     let row = sqlx::query(
         "SELECT incarnation, position FROM eventsourcing.checkpoints \
           WHERE subscription = $1 AND log = $2 AND partition = 0",
     )
     .bind(name)
     .bind(log)
-    .fetch_optional(pool)
+    .fetch_optional(from)
     .await?;
     row.map(|row| Ok(Checkpoint { incarnation: row.try_get(0)?, position: row.try_get(1)? })).transpose()
 }

@@ -8,7 +8,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::Changes;
-use crate::application::ProductCache;
+use crate::application::{CachedChange, ProductCache};
 use crate::domain::ProductId;
 
 /// The table `availability`.
@@ -47,7 +47,8 @@ impl Projection for Availability {
         .bind(changed.in_stock)
         .fetch_all(connection)
         .await?;
-        self.changes.note(products.into_iter().map(|(id,)| ProductId::from(id)));
+        let products = products.into_iter().map(|(id,)| ProductId::from(id));
+        self.changes.note(products, CachedChange::Stock(message.position));
         Ok(())
     }
 

@@ -9,7 +9,7 @@ use sqlx::{PgConnection, Postgres, QueryBuilder};
 use uuid::Uuid;
 
 use super::{Changes, search};
-use crate::application::{CATEGORY_SEPARATOR, ProductCache, status_name};
+use crate::application::{CATEGORY_SEPARATOR, CachedChange, ProductCache, status_name};
 use crate::domain::details::Details;
 use crate::domain::product::{Product, ProductEvent, ProductStatus, ScheduledPrice};
 use crate::domain::{Currency, Handle, Price, ProductId, ScheduleId, Sku, Variant};
@@ -71,7 +71,7 @@ impl ReadModel {
             .map_err(|error| HandlerError::Poison(format!("stream {}: the key {error}", event.stream_id)))?;
         let mut row = Row { connection, event, product_id };
         row.apply(happened).await?;
-        self.changes.note([product_id]);
+        self.changes.note([product_id], CachedChange::Product(event.position));
         Ok(Some(product_id.as_uuid()))
     }
 }

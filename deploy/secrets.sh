@@ -1,7 +1,8 @@
 #!/bin/sh
 # Makes the secrets that docker-compose.yml mounts, each once: what is there stays. Keep a copy somewhere safe: without
 # personal-data.keys nobody can read addresses any more, and without the passwords nobody gets into the databases.
-# To rotate a token, write `new,old` into its file, restart, and take the old one out when nobody uses it any more.
+# To rotate a token, write `new,old` into the file that ends in .tokens, restart the services, put the new one into
+# operator.token, and take the old one out when nobody uses it any more.
 set -eu
 
 folder=${1:-$(dirname "$0")/secrets}
@@ -19,9 +20,11 @@ secret() {
     mv "$folder/$1.new" "$folder/$1"
 }
 
-for name in operator.token service.token order-token.keys personal-data.keys postgres.password grafana.password; do
+for name in operator.token service.tokens order-token.keys personal-data.keys postgres.password grafana.password; do
     secret "$name" "$(random)"
 done
+# What the services take, and what an operator sends, are the same until it is rotated.
+secret operator.tokens "$(cat "$folder/operator.token")"
 # The owner of a database may change its tables, and only `migrate` logs in as it; the app may append and read.
 for service in product inventory order payment saga; do
     for role in owner app; do

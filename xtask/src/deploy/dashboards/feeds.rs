@@ -66,6 +66,62 @@ pub(super) const DASHBOARD: Dashboard = Dashboard {
             ],
         },
         Row {
+            title: "Relays to Kafka",
+            panels: &[
+                panel(
+                    Lines(3),
+                    "From commit to acknowledgement, p50",
+                    "Until Kafka has the event on enough replicas.",
+                    "s",
+                    &[Query(
+                        "histogram_quantile(0.5, sum by (le, log) (rate(relay_commit_to_acknowledged_seconds_bucket[$__rate_interval])))",
+                        "{{log}}",
+                    )],
+                ),
+                panel(
+                    Lines(3),
+                    "From commit to acknowledgement, p99",
+                    "Until Kafka has the event on enough replicas.",
+                    "s",
+                    &[Query(
+                        "histogram_quantile(0.99, sum by (le, log) (rate(relay_commit_to_acknowledged_seconds_bucket[$__rate_interval])))",
+                        "{{log}}",
+                    )],
+                ),
+                panel(
+                    Lines(3),
+                    "Acknowledged events",
+                    "",
+                    "reqps",
+                    &[Query("sum by (log) (rate(relay_acknowledged_total[$__rate_interval]))", "{{log}}")],
+                ),
+                panel(
+                    Lines(3),
+                    "Backlog",
+                    "Events that are not known to be in the topic.",
+                    "none",
+                    &[Query("max by (log) (relay_backlog_events)", "{{log}}")],
+                ),
+                panel(
+                    Lines(3),
+                    "Oldest event of the backlog",
+                    "",
+                    "s",
+                    &[Query("max by (log) (relay_oldest_unacknowledged_seconds)", "{{log}}")],
+                ),
+                panel(
+                    Lines(3),
+                    "Active relays",
+                    "One replica of each service fills its topic.",
+                    "none",
+                    &[
+                        Query("sum by (log) (relay_active)", "{{log}} active"),
+                        Query("sum by (log) (relay_stopped)", "{{log}} stopped"),
+                    ],
+                ),
+            ],
+        },
+        Row {
             title: "Subscriptions",
             panels: &[
                 panel(

@@ -65,6 +65,68 @@ pub(super) const DASHBOARD: Dashboard = Dashboard {
             ],
         },
         Row {
+            title: "Redis and rate limits",
+            panels: &[
+                panel(
+                    Lines(2),
+                    "Calls of Redis",
+                    "Late and failed ones are done without; skipped ones while it is taken for away.",
+                    "reqps",
+                    &[Query(
+                        "sum by (purpose, outcome) (rate(redis_calls_total[$__rate_interval]))",
+                        "{{purpose}} {{outcome}}",
+                    )],
+                ),
+                panel(
+                    Lines(2),
+                    "A call of Redis, p99",
+                    "",
+                    "s",
+                    &[Query(
+                        "histogram_quantile(0.99, sum by (le, purpose) (rate(redis_call_seconds_bucket[$__rate_interval])))",
+                        "{{purpose}}",
+                    )],
+                ),
+                panel(
+                    Lines(2),
+                    "Redis is asked",
+                    "1 while it answers.",
+                    "none",
+                    &[Query("min by (job) (redis_available)", "{{job}}")],
+                ),
+                panel(
+                    Lines(2),
+                    "Products looked for in Redis",
+                    "Only those that are not in memory.",
+                    "reqps",
+                    &[Query(
+                        "sum by (result) (rate(product_shared_reads_total[$__rate_interval]))",
+                        "{{result}}",
+                    )],
+                ),
+                panel(
+                    Lines(2),
+                    "Products not told to Redis",
+                    "Since too many waited. They are read from the database.",
+                    "reqps",
+                    &[Query(
+                        "sum by (job) (rate(product_shared_dropped_total[$__rate_interval]))",
+                        "{{job}}",
+                    )],
+                ),
+                panel(
+                    Lines(2),
+                    "Requests over their quota",
+                    "Answered with 429.",
+                    "reqps",
+                    &[Query(
+                        "sum by (class, by) (rate(http_rate_limited_total[$__rate_interval]))",
+                        "{{class}} by {{by}}",
+                    )],
+                ),
+            ],
+        },
+        Row {
             title: "Caches and scrapes",
             panels: &[
                 panel(

@@ -14,7 +14,7 @@ RUN cargo chef prepare --recipe-path /recipe.json
 FROM tools AS build
 ENV PROGRAMS="--package shop --package api-gateway --package product-service --package inventory-service \
     --package order-service --package payment-service --package saga-orchestrator" \
-    FEATURES="shop/kafka,product-service/process,inventory-service/process,order-service/process,payment-service/process,saga-orchestrator/process"
+    FEATURES="shop/kafka,product-service/process,inventory-service/process,order-service/process,payment-service/process,saga-orchestrator/process,api-gateway/process"
 COPY --from=plan /recipe.json /recipe.json
 # hadolint ignore=SC2086
 RUN cargo chef cook --locked --release --recipe-path /recipe.json $PROGRAMS --features "$FEATURES"

@@ -22,6 +22,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use http_body::Body as _;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use prost_reflect::{DynamicMessage, FieldDescriptor};
+use service_runtime::gate::Gate;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -46,6 +47,8 @@ pub const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotenc
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
+/// What the room of bodies is counted in, in bytes.
+const BODY_UNIT: usize = 1024;
 /// Room for the headers of a call, so that their map does not grow one by one.
 const CALL_HEADERS: usize = 8;
 /// The same for an answer, with those that all answers have.
@@ -66,8 +69,10 @@ pub struct Rest {
     body_limit: usize,
     request_timeout: Duration,
     sse_keep_alive: Duration,
-    in_flight: Arc<Semaphore>,
-    streams: Arc<Semaphore>,
+    in_flight: Gate,
+    streams: Gate,
+    /// In units of [`BODY_UNIT`].
+    body_room: Arc<Semaphore>,
     shutdown: CancellationToken,
     memo: Memo,
     limits: Option<RateLimits>,
@@ -111,8 +116,9 @@ impl Rest {
             body_limit: options.body_limit,
             request_timeout: options.request_timeout,
             sse_keep_alive: options.sse_keep_alive,
-            in_flight: Arc::new(Semaphore::new(options.max_in_flight.min(Semaphore::MAX_PERMITS))),
-            streams: Arc::new(Semaphore::new(options.max_streams.min(Semaphore::MAX_PERMITS))),
+            in_flight: Gate::new(options.max_in_flight, options.max_queued, options.queue_timeout),
+            streams: Gate::new(options.max_streams, 0, Duration::ZERO),
+            body_room: Arc::new(Semaphore::new(options.max_body_bytes.div_ceil(BODY_UNIT))),
             shutdown,
             memo: Memo::default(),
             limits: options.rate_limits.clone().map(RateLimits::new),
@@ -200,12 +206,11 @@ fn wrong_method(methods: &[&Method]) -> Problem {
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this path does not take this method").header(ALLOW, list)
 }
 
-fn shed(limit: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Problem> {
-    Arc::clone(limit).try_acquire_owned().map_err(|_| {
-        metrics::counter!(names::HTTP_SHED).increment(1);
-        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too many requests at once")
-            .retry_after(DEFAULT_RETRY_AFTER)
-    })
+/// The answer when there is no place for a request.
+fn shed(_full: impl std::error::Error) -> Problem {
+    metrics::counter!(names::HTTP_SHED).increment(1);
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too many requests at once")
+        .retry_after(DEFAULT_RETRY_AFTER)
 }
 
 impl Rest {
@@ -238,13 +243,13 @@ impl Rest {
                 "this route answers with text/event-stream",
             ));
         }
-        let permit = shed(&self.in_flight)?;
-        let body = self.body(binding, &parts.headers, body, deadline).await?;
+        let permit = self.in_flight.enter(Some(deadline)).await.map_err(shed)?;
+        let (body, _room) = self.body(binding, &parts.headers, body, deadline).await?;
         let message = request::build(binding, parts.uri.path(), parts.uri.query(), &parts.headers, &body)?;
         if !binding.is_stream() {
             return self.unary(route, parts, message, deadline).await;
         }
-        let stream_permit = shed(&self.streams)?;
+        let stream_permit = self.streams.try_enter().map_err(shed)?;
         drop(permit);
         let call = tonic::Request::from_parts(metadata(&parts.headers), http::Extensions::new(), message);
         let call = route.backend.server_streaming(binding.grpc_path.clone(), &binding.output, call);
@@ -260,18 +265,18 @@ impl Rest {
         }))
     }
 
-    /// Reads the body, when the binding takes one, within the limits.
+    /// Reads the body, when the binding takes one, within the limits, and says how much room it has taken.
     async fn body(
         &self,
         binding: &Binding,
         headers: &HeaderMap,
         body: Body,
         deadline: Instant,
-    ) -> Result<Bytes, Problem> {
+    ) -> Result<(Bytes, Option<OwnedSemaphorePermit>), Problem> {
         if body.is_end_stream() || body.size_hint().exact() == Some(0) {
             return match &binding.body {
                 BodyRule::Field(_) => Err(Problem::malformed("a JSON body is missing")),
-                BodyRule::None | BodyRule::Whole => Ok(Bytes::new()),
+                BodyRule::None | BodyRule::Whole => Ok((Bytes::new(), None)),
             };
         }
         if matches!(binding.body, BodyRule::None) {
@@ -284,15 +289,25 @@ impl Rest {
             let problem = "the header Content-Type must be application/json";
             return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, problem));
         }
+        let room = self.room(body.size_hint().upper())?;
         let collected = timeout_at(deadline, Limited::new(body, self.body_limit).collect()).await;
         match collected.map_err(|_| cut_off(StatusCode::REQUEST_TIMEOUT, "the body took too long"))? {
-            Ok(whole) => Ok(whole.to_bytes()),
+            Ok(whole) => Ok((whole.to_bytes(), Some(room))),
             Err(error) if error.is::<LengthLimitError>() => Err(cut_off(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 format!("the body may have at most {} bytes", self.body_limit),
             )),
             Err(_) => Err(Problem::malformed("the body ended early")),
         }
+    }
+
+    /// Room for a body of this length; for one that does not tell, as much as it may have.
+    fn room(&self, length: Option<u64>) -> Result<OwnedSemaphorePermit, Problem> {
+        let length = length.and_then(|length| usize::try_from(length).ok()).unwrap_or(self.body_limit);
+        let units = u32::try_from(length.min(self.body_limit).div_ceil(BODY_UNIT)).unwrap_or(u32::MAX);
+        // What is refused is not read, so its connection cannot be used again.
+        let full = |full| shed(full).header(CONNECTION, HeaderValue::from_static("close"));
+        Arc::clone(&self.body_room).try_acquire_many_owned(units).map_err(full)
     }
 
     async fn unary(

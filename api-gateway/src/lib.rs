@@ -56,8 +56,14 @@ pub use template::MAX_PATH_SEGMENTS;
 pub const DEFAULT_BODY_LIMIT: usize = 1024 * 1024;
 /// How long a request may take, its body included; a stream, until its service has begun to answer.
 pub const DEFAULT_REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
-/// Requests answered at once; more are refused.
+/// Requests answered at once; more wait.
 pub const DEFAULT_MAX_IN_FLIGHT: usize = 1024;
+/// Requests that wait for their turn; more are refused.
+pub const DEFAULT_MAX_QUEUED: usize = 1024;
+/// How long a request waits for its turn before it is refused.
+pub const DEFAULT_QUEUE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Size of all request bodies that are held at a time, in bytes; what would exceed it is refused.
+pub const DEFAULT_MAX_BODY_BYTES: usize = 64 * 1024 * 1024;
 /// Event streams open at once; more are refused.
 pub const DEFAULT_MAX_STREAMS: usize = 1024;
 /// Pause after which a silent event stream sends a comment, so that nothing between takes it for dead.
@@ -74,6 +80,12 @@ pub struct Options {
     pub cors_origins: Vec<String>,
     /// See [`DEFAULT_MAX_IN_FLIGHT`].
     pub max_in_flight: usize,
+    /// See [`DEFAULT_MAX_QUEUED`].
+    pub max_queued: usize,
+    /// See [`DEFAULT_QUEUE_TIMEOUT`].
+    pub queue_timeout: Duration,
+    /// See [`DEFAULT_MAX_BODY_BYTES`].
+    pub max_body_bytes: usize,
     /// See [`DEFAULT_MAX_STREAMS`].
     pub max_streams: usize,
     /// See [`DEFAULT_SSE_KEEP_ALIVE`].
@@ -94,6 +106,9 @@ impl Default for Options {
             request_timeout: DEFAULT_REQUEST_TIMEOUT,
             cors_origins: Vec::new(),
             max_in_flight: DEFAULT_MAX_IN_FLIGHT,
+            max_queued: DEFAULT_MAX_QUEUED,
+            queue_timeout: DEFAULT_QUEUE_TIMEOUT,
+            max_body_bytes: DEFAULT_MAX_BODY_BYTES,
             max_streams: DEFAULT_MAX_STREAMS,
             sse_keep_alive: DEFAULT_SSE_KEEP_ALIVE,
             rate_limits: None,
@@ -163,6 +178,7 @@ impl Gateway {
             ("request_timeout", options.request_timeout.is_zero()),
             ("max_in_flight", options.max_in_flight == 0),
             ("max_streams", options.max_streams == 0),
+            ("max_body_bytes", options.max_body_bytes == 0),
             ("sse_keep_alive", options.sse_keep_alive.is_zero()),
         ] {
             if zero {

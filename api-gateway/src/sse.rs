@@ -1,9 +1,11 @@
 //! A stream of messages as server-sent events: `id` is the message's `cursor` or `event_id`, `event` the set
 //! member of its oneof (else `message`), `data` its JSON. A stream that its service ended closes with an
-//! `event: end`, so that clients do not connect again; one cut by the shutdown of this process closes without,
-//! so that they do. An error after the beginning is an `event: error` whose data is the problem document.
+//! `event: end`, so that clients do not connect again; one cut by the end of this process, or of the service's,
+//! closes without, so that they do, and go on behind the last event that they saw. Any other error after the
+//! beginning is an `event: error` whose data is the problem document.
 
 use std::convert::Infallible;
+use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,9 +14,11 @@ use axum::response::{IntoResponse, Response};
 use futures::stream::{self, Stream, StreamExt};
 use http::{HeaderName, HeaderValue, StatusCode};
 use prost_reflect::DynamicMessage;
+use service_runtime::status::reason::STOPPING;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
-use tonic::Streaming;
+use tonic::{Code, Status, Streaming};
+use tonic_types::StatusExt;
 
 use crate::binding::Binding;
 use crate::json;
@@ -73,10 +77,18 @@ fn events(source: Source) -> impl Stream<Item = Result<Event, Infallible>> {
                 }
             },
             Ok(None) => (Event::default().event(END).data("{}"), None),
+            Err(status) if is_cut(&status) => return None,
             Err(status) => (error(Problem::from_status(&status), &source), None),
         })
     });
     stream::once(async { opening }).chain(rest).map(Ok)
+}
+
+/// Whether the stream ended for no reason of its own: its server stops, or the connection to it broke, which is told by
+/// a status that has a source.
+fn is_cut(status: &Status) -> bool {
+    let reason = || status.get_error_details().error_info().map(|info| info.reason.clone());
+    status.source().is_some() || status.code() == Code::Unavailable && reason().as_deref() == Some(STOPPING)
 }
 
 fn error(problem: Problem, source: &Source) -> Event {

@@ -35,7 +35,7 @@ const TESTS_AT_ONCE: usize = 4;
 
 /// Features that are not the default: services as programs of their own.
 const FEATURES: &str = "product-service/process,inventory-service/process,order-service/process,\
-                        payment-service/process,saga-orchestrator/process";
+                        payment-service/process,saga-orchestrator/process,api-gateway/process";
 
 const STEPS: [Step; 10] = [
     Step { name: "servers", quick: true, run: ask_servers },

@@ -4,6 +4,7 @@
 
 mod body;
 mod call;
+mod request_body;
 mod service;
 
 use std::convert::Infallible;
@@ -20,11 +21,12 @@ use tonic_health::ServingStatus;
 use tower::Service;
 
 use crate::auth::{MissingRole, RoleTable, Tokens};
-use crate::config::ConfigReader;
+use crate::config::{ByteSize, ConfigReader};
 use crate::readiness::Readiness;
 use crate::request::MAX_CALL_DURATION;
 use crate::shutdown::Shutdown;
 
+pub use call::code_name;
 pub use service::GrpcService;
 use service::{Answer, Handler};
 
@@ -47,8 +49,12 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// Limits of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerOptions {
-    /// Calls that are worked on at a time; one more is refused as overloaded.
+    /// Calls that are worked on at a time; one more waits.
     pub max_calls: usize,
+    /// Calls that wait for their turn; one more is refused as overloaded, and so is one that waited too long.
+    pub max_queued: usize,
+    /// Size of the requests that are being read at a time, in bytes; what would exceed it is refused as overloaded.
+    pub max_request_bytes: usize,
     /// Server streams that are open at a time.
     pub max_streams: usize,
     /// Longest time to an answer, whatever the client asks for. Streams may go on after their first answer.
@@ -57,14 +63,22 @@ pub struct ServerOptions {
 
 impl Default for ServerOptions {
     fn default() -> Self {
-        Self { max_calls: 1024, max_streams: 4096, max_call_duration: MAX_CALL_DURATION }
+        Self {
+            max_calls: 1024,
+            max_queued: 1024,
+            max_request_bytes: 128 * 1024 * 1024,
+            max_streams: 4096,
+            max_call_duration: MAX_CALL_DURATION,
+        }
     }
 }
 
 impl ServerOptions {
-    /// Reads `GRPC_MAX_CALLS`, `GRPC_MAX_STREAMS` and `GRPC_MAX_CALL_DURATION`.
+    /// Reads `GRPC_MAX_CALLS`, `GRPC_MAX_QUEUED`, `GRPC_MAX_REQUEST_BYTES`, `GRPC_MAX_STREAMS` and
+    /// `GRPC_MAX_CALL_DURATION`.
     pub fn read(reader: &mut ConfigReader) -> Self {
-        let Self { max_calls, max_streams, max_call_duration } = Self::default();
+        let Self { max_calls, max_queued, max_request_bytes, max_streams, max_call_duration } =
+            Self::default();
         let most = 1..=1_000_000;
         let durations = Duration::from_millis(100)..=Duration::from_secs(600);
         Self {
@@ -72,6 +86,18 @@ impl ServerOptions {
                 .var("GRPC_MAX_CALLS", "calls worked on at a time")
                 .range(most.clone())
                 .default(max_calls),
+            max_queued: reader
+                .var("GRPC_MAX_QUEUED", "calls that wait for their turn")
+                .range(most.clone())
+                .default(max_queued),
+            max_request_bytes: usize::try_from(
+                reader
+                    .var("GRPC_MAX_REQUEST_BYTES", "size of the requests that are being read at a time")
+                    .range(ByteSize(MAX_MESSAGE_BYTES as u64)..=ByteSize(1 << 40))
+                    .default(ByteSize(max_request_bytes as u64))
+                    .0,
+            )
+            .unwrap_or(usize::MAX),
             max_streams: reader
                 .var("GRPC_MAX_STREAMS", "server streams open at a time")
                 .range(most)

@@ -160,6 +160,7 @@ pub mod auth;
 pub mod config;
 pub mod etag;
 pub mod fields;
+pub mod gate;
 pub mod grpc;
 pub mod metrics;
 pub mod operations;

@@ -232,8 +232,8 @@ pub(crate) fn incoming_trace(headers: &HeaderMap) -> Option<TraceParent> {
     headers.get(traceparent::HEADER)?.to_str().ok()?.parse().ok()
 }
 
-/// How long the client waits. A malformed header counts as none.
-pub(crate) fn client_timeout(headers: &HeaderMap) -> Option<Duration> {
+/// How long the client waits, by the header `grpc-timeout`. A malformed one counts as none.
+pub fn client_timeout(headers: &HeaderMap) -> Option<Duration> {
     /// Most digits that the protocol allows.
     const MAX_DIGITS: usize = 8;
     let value = headers.get(TIMEOUT_HEADER)?.to_str().ok()?;

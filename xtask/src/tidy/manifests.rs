@@ -24,7 +24,8 @@ fn allowed(crate_name: &str) -> Option<&'static [&'static str]> {
         // Services reach Kafka by way of their process alone.
         "kafka-feed" => Some(&["eventsourcing", "service-runtime"]),
         "service-process" => Some(&["eventsourcing", "kafka-feed", "service-runtime"]),
-        "api-gateway" => Some(&["contracts", "redis-link", "service-runtime"]),
+        "service-client" => Some(&["service-runtime"]),
+        "api-gateway" => Some(&["contracts", "redis-link", "service-client", "service-runtime"]),
         _ => Some(MECHANISM),
     }
 }
@@ -38,6 +39,7 @@ fn is_ours(name: &str) -> bool {
         "saga-orchestrator",
         "kafka-feed",
         "api-gateway",
+        "service-client",
         TEST_ONLY,
         LOCAL_SERVERS,
     ];

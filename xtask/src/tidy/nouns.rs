@@ -5,7 +5,8 @@ use std::path::Path;
 
 use super::Finding;
 
-const MECHANISM: [&str; 3] = ["crates/eventsourcing", "crates/service-process", "crates/service-runtime"];
+const MECHANISM: [&str; 4] =
+    ["crates/eventsourcing", "crates/service-client", "crates/service-process", "crates/service-runtime"];
 /// Also in the plural, and as part of longer names.
 const NOUNS: [&str; 8] = ["payment", "product", "inventory", "sku", "cart", "customer", "stock", "checkout"];
 /// Beside one of these, `order` is the shop's.

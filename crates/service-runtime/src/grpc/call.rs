@@ -104,7 +104,7 @@ fn write_down(code: Code, elapsed: Duration) {
 }
 
 /// The code as the protocol's documents write it.
-fn code_name(code: Code) -> &'static str {
+pub fn code_name(code: Code) -> &'static str {
     match code {
         Code::Ok => "OK",
         Code::Cancelled => "CANCELLED",

@@ -6,12 +6,13 @@ use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use http::{HeaderValue, Request, Response};
 use metrics::counter;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -22,18 +23,25 @@ use tracing::Instrument;
 use super::ServerOptions;
 use super::body::{CallBody, code_of};
 use super::call::{Call, Meters};
+use super::request_body::Room;
 use crate::auth::{Caller, Role, RoleTable, Tokens};
+use crate::gate::Gate;
 use crate::metrics::names;
 use crate::request::{CORRELATION_HEADER, RequestContext, client_timeout, correlation_id, incoming_trace};
 use crate::traceparent::TraceParent;
 use crate::{fields, status, telemetry};
+
+/// How long a call waits for its turn before it is refused: clients are better off elsewhere, or later.
+const MAX_QUEUE_WAIT: Duration = Duration::from_millis(500);
+/// Streams of health that are open at a time: clients and meshes have a few each.
+const MAX_WATCHES: usize = 4096;
 
 pub(super) const HEALTH: &str = "grpc.health.v1.Health";
 
 /// RPCs that come with the server: open to everybody, and whether they answer with a stream.
 const OWN_METHODS: [(&str, &str, Admission); 4] = [
     (HEALTH, "Check", Admission::Always),
-    (HEALTH, "Watch", Admission::Stream),
+    (HEALTH, "Watch", Admission::Watch),
     ("grpc.reflection.v1.ServerReflection", "ServerReflectionInfo", Admission::Stream),
     ("grpc.reflection.v1alpha.ServerReflection", "ServerReflectionInfo", Admission::Stream),
 ];
@@ -50,6 +58,14 @@ enum Admission {
     Always,
     Call,
     Stream,
+    /// A stream with a limit of its own, for the same reason.
+    Watch,
+}
+
+impl Admission {
+    fn streams(self) -> bool {
+        matches!(self, Self::Stream | Self::Watch)
+    }
 }
 
 struct Method {
@@ -66,8 +82,11 @@ struct Shared {
     methods: HashMap<Arc<str>, Method>,
     tokens: Tokens,
     options: ServerOptions,
-    calls: Arc<Semaphore>,
-    streams: Arc<Semaphore>,
+    calls: Gate,
+    streams: Gate,
+    watches: Gate,
+    /// For requests that are being read.
+    room: Room,
     stop: CancellationToken,
 }
 
@@ -98,12 +117,14 @@ impl GrpcService {
                 add(&entry.method, entry.role, admission, entry.client_streaming);
             }
             for (_, method, admission) in OWN_METHODS.iter().filter(|(own, _, _)| own == service) {
-                add(method, Role::Public, *admission, *admission == Admission::Stream);
+                add(method, Role::Public, *admission, admission.streams());
             }
         }
-        let (calls, streams) = (Semaphore::new(options.max_calls), Semaphore::new(options.max_streams));
-        let (calls, streams) = (Arc::new(calls), Arc::new(streams));
-        Self { shared: Arc::new(Shared { methods, tokens, options, calls, streams, stop }) }
+        let calls = Gate::new(options.max_calls, options.max_queued, MAX_QUEUE_WAIT);
+        let streams = Gate::new(options.max_streams, 0, Duration::ZERO);
+        let watches = Gate::new(MAX_WATCHES, 0, Duration::ZERO);
+        let room = Room::new(options.max_request_bytes);
+        Self { shared: Arc::new(Shared { methods, tokens, options, calls, streams, watches, room, stop }) }
     }
 
     async fn answer(shared: Arc<Shared>, mut request: Request<Body>, arrived: Instant) -> Response<Body> {
@@ -118,8 +139,11 @@ impl GrpcService {
         let mut call = Call::begin(Arc::clone(&method.meters), span.clone());
         let answer = async {
             let caller = caller?;
-            let permit = shared.admit(method.admission)?;
             let (answer_by, deadline) = shared.deadlines(method, request.headers(), arrived);
+            let permit = shared.admit(method.admission, answer_by).await?;
+            if !method.client_streaming {
+                request = shared.room.bounded(request);
+            }
             request.extensions_mut().insert(RequestContext {
                 caller,
                 method: Arc::clone(&method.path),
@@ -130,7 +154,7 @@ impl GrpcService {
             let response = run(&method.handler, request, answer_by).await?;
             // A stream keeps its permit to its end; other answers are made by now, and a client that is slow
             // to read them shall not keep others out.
-            Ok::<_, Status>((response, permit.filter(|_| method.admission == Admission::Stream)))
+            Ok::<_, Status>((response, permit.filter(|_| method.admission.streams())))
         };
         let answer = answer.instrument(span).await;
         let (mut response, permit) = answer.unwrap_or_else(|status| (status.into_http(), None));
@@ -142,7 +166,7 @@ impl GrpcService {
             return response;
         }
         // What is no stream is encoded by now, and has nothing to wait for.
-        let streams = method.admission == Admission::Stream;
+        let streams = method.admission.streams();
         let stop = streams.then(|| shared.stop.clone().cancelled_owned().boxed());
         response.map(|inner| Body::new(CallBody { inner, call, permit, stop, ended: false }))
     }
@@ -165,13 +189,18 @@ impl Service<Request<Body>> for GrpcService {
 }
 
 impl Shared {
-    fn admit(&self, admission: Admission) -> Result<Option<OwnedSemaphorePermit>, Status> {
-        let limit = match admission {
+    async fn admit(
+        &self,
+        admission: Admission,
+        answer_by: Option<Instant>,
+    ) -> Result<Option<OwnedSemaphorePermit>, Status> {
+        let entered = match admission {
             Admission::Always => return Ok(None),
-            Admission::Call => &self.calls,
-            Admission::Stream => &self.streams,
+            Admission::Call => self.calls.enter(answer_by).await,
+            Admission::Stream => self.streams.try_enter(),
+            Admission::Watch => self.watches.try_enter(),
         };
-        Arc::clone(limit).try_acquire_owned().map(Some).map_err(|_| {
+        entered.map(Some).map_err(|_| {
             counter!(names::GRPC_SHED).increment(1);
             status::overloaded()
         })
@@ -187,7 +216,7 @@ impl Shared {
     ) -> (Option<Instant>, Option<Instant>) {
         let client = client_timeout(headers);
         let server = (!method.client_streaming).then_some(self.options.max_call_duration);
-        let after = |limit: Option<std::time::Duration>| limit.and_then(|limit| arrived.checked_add(limit));
+        let after = |limit: Option<Duration>| limit.and_then(|limit| arrived.checked_add(limit));
         let answer_by = after(client.into_iter().chain(server).min());
         let streams = method.client_streaming || method.admission != Admission::Call;
         (answer_by, if streams { after(client) } else { answer_by })

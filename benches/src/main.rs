@@ -25,6 +25,8 @@ mod ours;
 mod peers;
 mod reads;
 mod rebuild;
+#[cfg(feature = "kafka")]
+mod relay;
 mod report;
 mod rows;
 mod run;
@@ -54,7 +56,7 @@ const REPORT: &str = "BENCHMARKS.md";
 const FIGURES: &str = "benches/figures.json";
 
 /// All there are, in the order in which they run.
-const WORKLOADS: [Workload; 12] = [
+const WORKLOADS: [Workload; 13] = [
     Workload {
         name: "w1",
         about: "append one event to a new stream, 32 and 256 clients",
@@ -101,6 +103,14 @@ const WORKLOADS: [Workload; 12] = [
         name: "growth",
         about: "w1, w2 and an order's time with 10^4, 10^5 and 10^6 events in the log (10^7 with --long)",
         run: |run| growth::growth(run).boxed_local(),
+    },
+    Workload {
+        name: "relay",
+        about: "commit to Kafka's acknowledgement, and a log copied into Kafka, when it is named only",
+        #[cfg(feature = "kafka")]
+        run: |run| relay::relay(run).boxed_local(),
+        #[cfg(not(feature = "kafka"))]
+        run: |_| async { anyhow::bail!("it needs Kafka: `cargo xtask bench --only relay`") }.boxed_local(),
     },
     Workload {
         name: "peers",
@@ -187,6 +197,7 @@ async fn measure(setup: &Setup) -> anyhow::Result<bool> {
         rows::search_targets(),
         rows::catalogue_targets(),
         rows::growth_targets(),
+        rows::relay_targets(),
     ] {
         let filled = rows::filled(&rows, &runs);
         if !filled.is_empty() {

@@ -9,8 +9,9 @@ use crate::event::ACCOUNTS;
 use crate::load::Times;
 use crate::run::Workload;
 
-/// The workload that only runs when it is asked for.
+/// The workloads that only run when they are asked for.
 const PEERS: &str = "peers";
+const RELAY: &str = "relay";
 /// Runs of `--report`.
 pub const REPORT_RUNS: usize = 5;
 /// Measured for each figure, unless told otherwise.
@@ -107,7 +108,7 @@ impl Options {
 
     /// Whether a workload runs: when it is named, or when none is and it is not one of the further ones.
     pub fn includes(&self, workload: &Workload) -> bool {
-        let further = workload.name == PEERS && !self.peers;
+        let further = (workload.name == PEERS && !self.peers) || workload.name == RELAY;
         if self.only.is_empty() { !further } else { self.only.iter().any(|name| name == workload.name) }
     }
 

@@ -87,11 +87,13 @@ impl Store for Ours {
     }
 
     async fn append(&self, at: u64) -> anyhow::Result<()> {
-        self.deposit(Uuid::now_v7(), at, Some(0)).await
+        self.deposit(Uuid::now_v7(), at, Some(0)).await?;
+        Ok(())
     }
 
     async fn command(&self, account: Uuid) -> anyhow::Result<()> {
-        self.deposit(account, 0, None).await
+        self.deposit(account, 0, None).await?;
+        Ok(())
     }
 
     async fn follow(&self, handled: Arc<Handled>) -> anyhow::Result<()> {
@@ -107,12 +109,22 @@ impl Store for Ours {
 }
 
 impl Ours {
-    async fn deposit(&self, account: Uuid, at: u64, expected_version: Option<u64>) -> anyhow::Result<()> {
+    async fn deposit(&self, account: Uuid, at: u64, expected_version: Option<u64>) -> anyhow::Result<i64> {
         let command = MakeDeposit { account, at };
         let deposit =
             Decide::<Account> { stream: StreamId::of::<Account>(account), command, expected_version };
-        self.processor.execute(deposit, context()).await?;
-        Ok(())
+        Ok(self.processor.execute(deposit, context()).await?.position.number)
+    }
+
+    /// Appends one event to a stream of its own; returns its position.
+    #[cfg(feature = "kafka")]
+    pub async fn append_one(&self) -> anyhow::Result<i64> {
+        self.deposit(Uuid::now_v7(), 0, Some(0)).await
+    }
+
+    #[cfg(feature = "kafka")]
+    pub fn log(&self) -> &EventLog {
+        &self.log
     }
 
     /// Follows the log from its beginning into the table `balances`.

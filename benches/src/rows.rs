@@ -122,6 +122,21 @@ pub fn catalogue_targets() -> Vec<Row> {
     rows
 }
 
+/// What copying a log into Kafka promises, at 500 events a second and as fast as it goes.
+pub fn relay_targets() -> Vec<Row> {
+    let row = Row::new;
+    vec![
+        row("commit to acknowledgement, p50", "relay/commit to acknowledged, p50", LESS, Some(3.0)),
+        row("the same, p99", "relay/commit to acknowledged, p99", LESS, Some(25.0)),
+        row("the same beside a bare producer, p50", "relay/commit to acknowledged, p50", LESS, None)
+            .against("limit/bare producer, p50", "a bare idempotent producer"),
+        row("the same beside a bare producer, p99", "relay/commit to acknowledged, p99", LESS, None)
+            .against("limit/bare producer, p99", "a bare idempotent producer"),
+        row("a log copied into its topic", "relay/throughput", MORE, Some(1.0))
+            .against("limit/ProducerPerformance", "Kafka's ProducerPerformance"),
+    ]
+}
+
 /// How figures change with the size of the log.
 pub fn growth_targets() -> Vec<Row> {
     let mut rows = Vec::new();

@@ -11,6 +11,7 @@ mod forget;
 mod import;
 mod parked;
 mod rebuild;
+mod relay;
 mod saga;
 mod show;
 
@@ -63,6 +64,8 @@ enum Command {
     Saga(saga::Arguments),
     /// List, inspect, redrive and discard messages that a service could not handle.
     Parked(parked::Arguments),
+    /// List how far logs are copied into Kafka, and tell a relay that has stopped what to do.
+    Relay(relay::Arguments),
     /// Make a read model anew while it serves, and watch it; or list read models, give a rebuild up, or switch back.
     ///
     /// It is carried out by the shop and goes on when this command ends. Exit code 1 if it does not go on by itself.
@@ -89,6 +92,7 @@ impl Cli {
             Command::Show(arguments) => show::run(arguments, &Location::from_env()?).await,
             Command::Saga(arguments) => saga::run(arguments, &Location::from_env()?).await,
             Command::Parked(arguments) => parked::run(arguments, &Location::from_env()?).await,
+            Command::Relay(arguments) => relay::run(arguments, &Location::from_env()?).await,
             Command::Rebuild(arguments) => rebuild::run(arguments, &Location::from_env()?).await,
             Command::Audit(arguments) => audit::run(arguments, &Location::from_env()?).await,
             Command::Forget(arguments) => forget::run(arguments, &Location::from_env()?).await,

@@ -11,7 +11,7 @@ pub const HELP: &str = "\
 cargo xtask bench [ARGUMENTS]
 
 Starts a throwaway PostgreSQL and Kafka, builds the shop and the benchmarks in release mode and runs them; ARGUMENTS go to the
-benchmark program, whose own help follows. With --peers, other event stores are built too, in a workspace of their own.
+benchmark program, whose own help follows. With --peers, other event stores are built too, in a workspace of their own; with --only relay, librdkafka is.
 ";
 
 /// The workspace of the other event stores.
@@ -20,7 +20,9 @@ const PEERS: &str = "benches/peers/Cargo.toml";
 pub fn run(arguments: &[String]) -> Result<bool> {
     let target = workspace_root().join("target");
     let peers = arguments.iter().any(|argument| argument.contains("peers"));
-    if !built(&["--package", "shop", "--package", "benches"])? {
+    let relay = arguments.iter().any(|argument| argument.contains("relay"));
+    let features: &[&str] = if relay { &["--features", "benches/kafka"] } else { &[] };
+    if !built(&[&["--package", "shop", "--package", "benches"], features].concat())? {
         return Ok(false);
     }
     if peers && !built(&["--locked", "--manifest-path", PEERS, "--target-dir", "target/peers"])? {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{DeliveryResult, ProducerContext};
 
 /// Passes log lines on, and remembers the newest error for whoever has to explain why nothing comes. Clones share it.
@@ -49,6 +49,10 @@ impl ClientContext for Reporter {
 
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(%error, "Kafka client: {reason}");
-        self.remember(format!("{error}: {reason}"));
+        // That none is left follows from something that was said before, which tells more.
+        let follows = error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown);
+        if !follows || self.newest_error().is_none() {
+            self.remember(format!("{error}: {reason}"));
+        }
     }
 }

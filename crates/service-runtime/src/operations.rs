@@ -12,15 +12,18 @@
 //! ```
 
 mod rebuilds;
+mod relays;
 
 use chrono::{DateTime, Utc};
 use contracts::shop::operations::v1 as wire;
 use eventsourcing::{
-    HandlerError, ParkedMessage, Rebuilds, SubscriptionState, SubscriptionStatus, Subscriptions,
+    HandlerError, ParkedMessage, Rebuilds, Relays, SubscriptionState, SubscriptionStatus, Subscriptions,
+    Wanted,
 };
 pub use rebuilds::{
     MODEL_NOT_FOUND, NO_REBUILD, NOT_A_READ_MODEL, NOTHING_TO_SWITCH_BACK_TO, REBUILD_UNDER_WAY,
 };
+pub use relays::RELAY_NOT_FOUND;
 use tonic::{Request, Response, Status};
 use wire::operations_service_server::{OperationsService, OperationsServiceServer};
 
@@ -40,12 +43,14 @@ pub fn server(
     subscriptions: Subscriptions,
     rebuilds: Rebuilds,
 ) -> OperationsServiceServer<impl OperationsService> {
-    OperationsServiceServer::new(Operations { subscriptions, rebuilds })
+    let relays = Relays::beside(&subscriptions);
+    OperationsServiceServer::new(Operations { subscriptions, rebuilds, relays })
 }
 
 struct Operations {
     subscriptions: Subscriptions,
     rebuilds: Rebuilds,
+    relays: Relays,
 }
 
 #[tonic::async_trait]
@@ -60,6 +65,30 @@ impl OperationsService for Operations {
             subscription(status, parked_messages)
         });
         Ok(Response::new(wire::ListSubscriptionsResponse { subscriptions: subscriptions.collect() }))
+    }
+
+    async fn list_relays(
+        &self,
+        _request: Request<wire::ListRelaysRequest>,
+    ) -> Result<Response<wire::ListRelaysResponse>, Status> {
+        Ok(Response::new(wire::ListRelaysResponse { relays: relays::list(&self.relays).await? }))
+    }
+
+    async fn refill_topic(
+        &self,
+        request: Request<wire::RefillTopicRequest>,
+    ) -> Result<Response<wire::RefillTopicResponse>, Status> {
+        relays::ask(&self.relays, &request.into_inner().topic, Wanted::Refill).await?;
+        Ok(Response::new(wire::RefillTopicResponse {}))
+    }
+
+    async fn resume_relay(
+        &self,
+        request: Request<wire::ResumeRelayRequest>,
+    ) -> Result<Response<wire::ResumeRelayResponse>, Status> {
+        let wire::ResumeRelayRequest { topic, position } = request.into_inner();
+        relays::ask(&self.relays, &topic, Wanted::ResumeAfter(position)).await?;
+        Ok(Response::new(wire::ResumeRelayResponse {}))
     }
 
     async fn list_parked_messages(

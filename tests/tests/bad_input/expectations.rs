@@ -75,6 +75,8 @@ const PARKED: Text = Text { max_bytes: Some(255), ..Text::of(255).may_hold_cards
 const PARKED_WANTED: Rule =
     Rule::Text(PARKED.required().unknown("nonsense", Told::NotFound("PARKED_MESSAGE_NOT_FOUND")));
 const MODEL: Rule = Rule::Text(PARKED.required().unknown("nonsense", Told::NotFound("READ_MODEL_NOT_FOUND")));
+const RELAYED_TOPIC: Rule =
+    Rule::Text(PARKED.required().unknown("nonsense", Told::NotFound("RELAY_NOT_FOUND")));
 const PARKED_POSITION: Rule =
     Number(1, i64::MAX, Some((i64::MAX, Told::NotFound("PARKED_MESSAGE_NOT_FOUND"))));
 
@@ -100,6 +102,9 @@ pub const RULES: &[(&str, Rule)] = &[
     ("shop.inventory.v1.ListStockRequest.min_position", MinPosition),
     ("shop.inventory.v1.GetReservationRequest.order_id", Id("UNKNOWN_RESERVATION")),
     ("shop.inventory.v1.GetReservationRequest.min_position", MinPosition),
+    ("shop.operations.v1.RefillTopicRequest.topic", RELAYED_TOPIC),
+    ("shop.operations.v1.ResumeRelayRequest.topic", RELAYED_TOPIC),
+    ("shop.operations.v1.ResumeRelayRequest.position", Number(0, i64::MAX, None)),
     ("shop.operations.v1.ListParkedMessagesRequest.subscription", Rule::Text(PARKED)),
     ("shop.operations.v1.ListParkedMessagesRequest.page_size", PageSize),
     ("shop.operations.v1.ListParkedMessagesRequest.page_token", PageToken(None)),

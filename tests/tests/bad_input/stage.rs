@@ -293,6 +293,11 @@ fn behind_orders(bases: &mut Bases, order: &Placed, refund: &Placed) {
     let none = Unchanged::Refused("PARKED_MESSAGE_NOT_FOUND");
     let parked = json!({"subscription": "payment.read-model", "position": "1"});
     add(bases, &rpc("ListSubscriptions"), json!({}));
+    let no_relay = Unchanged::Refused("RELAY_NOT_FOUND");
+    add(bases, &rpc("ListRelays"), json!({}));
+    add_other(bases, &rpc("RefillTopic"), json!({"topic": "shop.payment.v1"}), no_relay, None);
+    let resume = json!({"topic": "shop.payment.v1", "position": "1"});
+    add_other(bases, &rpc("ResumeRelay"), resume, no_relay, None);
     add(bases, &rpc("ListParkedMessages"), json!({}));
     add_other(bases, &rpc("GetParkedMessage"), parked.clone(), none, None);
     add_other(bases, &rpc("DiscardParkedMessage"), parked, none, None);

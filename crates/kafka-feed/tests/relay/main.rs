@@ -6,4 +6,5 @@ mod copying;
 mod crashes;
 mod harness;
 mod outages;
+mod security;
 mod topics;

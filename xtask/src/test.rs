@@ -33,9 +33,10 @@ const BUDGET: Duration = Duration::from_secs(45 * 60);
 /// Tests of one program that run at the same time. Some run a whole shop each, and PostgreSQL has so many connections.
 const TESTS_AT_ONCE: usize = 4;
 
-/// Features that are not the default: services as programs of their own.
+/// Features that are not the default: services as programs of their own, and benchmarks with Kafka.
 const FEATURES: &str = "product-service/process,inventory-service/process,order-service/process,\
-                        payment-service/process,saga-orchestrator/process,api-gateway/process";
+                        payment-service/process,saga-orchestrator/process,api-gateway/process,\
+                        benches/kafka";
 
 const STEPS: [Step; 10] = [
     Step { name: "servers", quick: true, run: ask_servers },

@@ -65,6 +65,65 @@ pub(super) const DASHBOARD: Dashboard = Dashboard {
             ],
         },
         Row {
+            title: "Services, as the gateway sees them",
+            panels: &[
+                panel(
+                    Lines(3),
+                    "Replicas",
+                    "Known from names, and ready to be asked.",
+                    "none",
+                    &[Query("sum by (backend, state) (grpc_client_replicas)", "{{backend}} {{state}}")],
+                ),
+                panel(
+                    Lines(3),
+                    "Calls, p99",
+                    "Tries and waiting included.",
+                    "s",
+                    &[Query(
+                        "histogram_quantile(0.99, sum by (le, grpc_service) (rate(grpc_client_handling_seconds_bucket[$__rate_interval])))",
+                        "{{grpc_service}}",
+                    )],
+                ),
+                panel(
+                    Lines(3),
+                    "Circuits",
+                    "0 closed, 1 one call tries the service, 2 open.",
+                    "none",
+                    &[Query("max by (backend) (grpc_client_circuit_state)", "{{backend}}")],
+                ),
+                panel(
+                    Lines(3),
+                    "Retries",
+                    "Only of calls that are safe to repeat.",
+                    "reqps",
+                    &[Query(
+                        "sum by (backend, cause) (rate(grpc_client_retries_total[$__rate_interval]))",
+                        "{{backend}} {{cause}}",
+                    )],
+                ),
+                panel(
+                    Lines(3),
+                    "Refused without a try",
+                    "",
+                    "reqps",
+                    &[Query(
+                        "sum by (backend, cause) (rate(grpc_client_refused_total[$__rate_interval]))",
+                        "{{backend}} {{cause}}",
+                    )],
+                ),
+                panel(
+                    Lines(3),
+                    "Connections made",
+                    "In ten minutes. Few and long-lived is right.",
+                    "none",
+                    &[Query(
+                        "sum by (backend) (increase(grpc_client_connections_total[10m]))",
+                        "{{backend}}",
+                    )],
+                ),
+            ],
+        },
+        Row {
             title: "Redis and rate limits",
             panels: &[
                 panel(

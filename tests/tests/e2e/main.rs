@@ -14,6 +14,7 @@ mod outcomes;
 mod prices;
 mod privacy;
 mod process;
+mod quotas;
 mod rebuilds;
 mod rest;
 mod roles;

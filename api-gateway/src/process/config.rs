@@ -73,6 +73,7 @@ impl Serve {
             gateway: gateway(reader),
             redis_url: reader
                 .var("STORELINE_REDIS_URL", "Redis in which gateways share the quotas of clients")
+                .check("a URL such as redis://host:6379/0", |url: &Secret| redis_link::is_url(url.expose()))
                 .optional(),
             drain_limit: reader
                 .var("STORELINE_DRAIN_LIMIT", "how long a stop may take")
@@ -154,12 +155,14 @@ mod tests {
             ("STORELINE_PRODUCT_ADDRESS", "https://products:50051"),
             ("STORELINE_SAGA_ADDRESS", "saga-1:50055, saga-2:50055"),
             ("STORELINE_HTTP", "8080"),
+            ("STORELINE_REDIS_URL", "redis:6379"),
         ]);
         let config = Serve::read(&mut reader);
         let errors = reader.finish(config).unwrap_err();
         let wrong: Vec<_> = errors.problems().iter().map(|problem| &*problem.name).collect();
         let addresses =
             ["PRODUCT", "INVENTORY", "ORDER", "PAYMENT"].map(|name| format!("STORELINE_{name}_ADDRESS"));
-        assert_eq!(wrong, addresses.iter().map(String::as_str).chain(["STORELINE_HTTP"]).collect::<Vec<_>>());
+        let others = ["STORELINE_HTTP", "STORELINE_REDIS_URL"];
+        assert_eq!(wrong, addresses.iter().map(String::as_str).chain(others).collect::<Vec<_>>());
     }
 }

@@ -1,5 +1,6 @@
 //! What crosses a service's boundary: integration events, read from a feed with a resumable position. A feed
-//! neither remembers readers nor pushes to them; that is a subscription's work.
+//! neither remembers readers nor pushes to them; that is a subscription's work. It may be divided into partitions, and
+//! then its source may say which process handles which.
 
 use std::sync::Arc;
 
@@ -7,40 +8,112 @@ use chrono::{DateTime, Utc};
 use futures::future::BoxFuture;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
 
 use crate::command::Metadata;
 use crate::decider::DecodeError;
 use crate::log::{EventLog, RecordedEvent};
 
-/// An ordered sequence of messages that can be read again from any position.
+/// The messages of one log, in one or more partitions. Each partition is an ordered sequence that can be read again from
+/// any place. All messages of a key are in one partition.
 pub trait Feed: Send + Sync + 'static {
     type Message: Message;
 
     /// The log that it comes from.
     fn log(&self) -> &str;
 
-    /// The incarnation of that log; a reader that has seen another one cannot simply go on.
+    /// The incarnation of that log; a reader that has seen another one cannot simply go on. 0 when each message tells
+    /// for itself.
     fn incarnation(&self) -> i32;
 
-    /// Messages after a position, in order. There may be more than these even when they are fewer than `limit`;
-    /// there was nothing more when `up_to` is still the position.
-    fn read(&self, after: i64, limit: usize) -> BoxFuture<'_, Result<Page<Self::Message>, FeedError>>;
+    /// How many partitions there are, numbered from 0. A log is one.
+    fn partitions(&self) -> i32 {
+        1
+    }
 
-    /// The position of the newest event, read from the source.
-    fn newest(&self) -> BoxFuture<'_, Result<i64, FeedError>>;
+    /// Messages of a partition after a place, in order. There may be more than these even when they are fewer than
+    /// `limit`; there was nothing more when `up_to` is still the place.
+    fn read(
+        &self,
+        partition: i32,
+        after: Place,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Page<Self::Message>, FeedError>>;
+
+    /// The position that a partition has come to, read from the source.
+    fn newest(&self, partition: i32) -> BoxFuture<'_, Result<i64, FeedError>>;
 
     /// The highest position known here, for waiting until there is more.
     fn head(&self) -> watch::Receiver<i64>;
+
+    /// Checks that a place which somebody remembers is still one of this feed.
+    fn check(&self, partition: i32, place: Place) -> BoxFuture<'_, Result<(), FeedError>> {
+        Box::pin(async move {
+            let newest = self.newest(partition).await?;
+            if place.position <= newest {
+                return Ok(());
+            }
+            Err(FeedError::Stop(format!(
+                "the log `{}` ends at {newest}, and this subscription has seen {}: the log has lost events",
+                self.log(),
+                place.position
+            )))
+        })
+    }
+
+    /// Partitions as they are given to this process, where the source divides them among the replicas that handle them
+    /// for `subscription`. Dropping the receiver gives them back. `None`: they are not divided, and whoever holds the
+    /// subscription's lease handles all of them.
+    fn join(&self, _subscription: &str) -> Option<Assignments<Self::Message>> {
+        None
+    }
 }
 
-/// A piece of a feed.
+/// Partitions, or why there are none at the moment.
+pub type Assignments<M> = mpsc::Receiver<Result<Assignment<M>, FeedError>>;
+
+/// A partition that this process may handle.
+pub struct Assignment<M> {
+    pub partition: i32,
+    /// Reads it.
+    pub feed: Arc<dyn Feed<Message = M>>,
+    /// Ends when it is taken away.
+    pub taken: CancellationToken,
+    /// Kept for as long as it is being handled, so that whoever takes it away can wait for that.
+    pub handled: Option<DropGuard>,
+}
+
+/// A place in a partition of a feed: everything up to it was seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    pub position: i64,
+    /// Incarnation of the log that the position is of; 0 before the first message where only messages tell.
+    pub incarnation: i32,
+    /// Where the source has what comes next, when that is not the position itself. `None` is its beginning.
+    pub resume: Option<i64>,
+}
+
+impl Place {
+    /// A place in a log.
+    pub fn at(position: i64) -> Self {
+        Self { position, ..Self::default() }
+    }
+
+    /// The same but for the position: what comes next is not before where it was.
+    #[must_use]
+    pub fn moved_to(self, position: i64) -> Self {
+        Self { position, ..self }
+    }
+}
+
+/// A piece of a partition.
 #[derive(Clone, Debug)]
 pub struct Page<M> {
     pub messages: Vec<M>,
     /// Where to read on. It may lie behind the last message: events that are not published count too.
-    pub up_to: i64,
+    pub up_to: Place,
 }
 
 /// Something that a subscription handles.
@@ -61,6 +134,11 @@ pub enum FeedError {
     Unreachable(#[from] sqlx::Error),
     #[error("event at position {position}: {source}")]
     Corrupt { position: i64, source: DecodeError },
+    #[error("the source of the feed cannot be reached: {0}")]
+    Away(String),
+    /// It does not go on before a person has acted.
+    #[error("{0}")]
+    Stop(String),
 }
 
 /// An event as other services see it, with the attributes of CloudEvents 1.0.
@@ -139,16 +217,21 @@ impl Feed for EventLog {
         EventLog::incarnation(self)
     }
 
-    fn read(&self, after: i64, limit: usize) -> BoxFuture<'_, Result<Page<RecordedEvent>, FeedError>> {
+    fn read(
+        &self,
+        _partition: i32,
+        after: Place,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Page<RecordedEvent>, FeedError>> {
         Box::pin(async move {
-            let events = self.read_after(after, limit).await?;
+            let events = self.read_after(after.position, limit).await?;
             let messages: Vec<_> = events.into_iter().map(Arc::unwrap_or_clone).collect();
-            let up_to = messages.last().map_or(after, |m| m.position);
+            let up_to = messages.last().map_or(after, |m| after.moved_to(m.position));
             Ok(Page { messages, up_to })
         })
     }
 
-    fn newest(&self) -> BoxFuture<'_, Result<i64, FeedError>> {
+    fn newest(&self, _partition: i32) -> BoxFuture<'_, Result<i64, FeedError>> {
         Box::pin(async move { Ok(EventLog::head(self).await?) })
     }
 
@@ -215,18 +298,23 @@ impl Feed for LogFeed {
         Feed::incarnation(&self.log)
     }
 
-    fn read(&self, after: i64, limit: usize) -> BoxFuture<'_, Result<Page<IntegrationEvent>, FeedError>> {
+    fn read(
+        &self,
+        _partition: i32,
+        after: Place,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Page<IntegrationEvent>, FeedError>> {
         Box::pin(async move {
-            let events = self.log.read_after(after, limit).await?;
-            let up_to = events.last().map_or(after, |e| e.position);
+            let events = self.log.read_after(after.position, limit).await?;
+            let up_to = events.last().map_or(after, |e| after.moved_to(e.position));
             let messages: Result<Vec<_>, _> =
                 events.iter().filter_map(|event| self.integration_event(event).transpose()).collect();
             Ok(Page { messages: messages?, up_to })
         })
     }
 
-    fn newest(&self) -> BoxFuture<'_, Result<i64, FeedError>> {
-        self.log.newest()
+    fn newest(&self, partition: i32) -> BoxFuture<'_, Result<i64, FeedError>> {
+        self.log.newest(partition)
     }
 
     fn head(&self) -> watch::Receiver<i64> {

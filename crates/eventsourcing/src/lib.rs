@@ -164,7 +164,8 @@ pub mod tasks;
 pub use command::{CommandContext, Metadata, Retention};
 pub use decider::{Decider, DecodeError, DomainEvent, EncodedEvent};
 pub use feed::{
-    Feed, FeedError, IntegrationEvent, IntegrationFeed, LogFeed, Message, Page, Publish, Published,
+    Assignment, Assignments, Feed, FeedError, IntegrationEvent, IntegrationFeed, LogFeed, Message, Page,
+    Place, Publish, Published,
 };
 pub use log::{
     EventLog, IncarnationError, LogOptions, MigrateError, Migrations, OpenError, RecordedEvent, migrate,
@@ -176,6 +177,6 @@ pub use rebuild::{ReadModel, RebuildError, RebuildState, RebuildStatus, Rebuilds
 pub use relay::{RelayPlace, RelayStatus, RelayStore, Relays, Wanted};
 pub use stream::{MalformedPosition, Position, StreamId};
 pub use subscription::{
-    Commands, HandlerError, Leases, NotReached, ParkedMessage, Projection, Reactor, SubscriptionHandle,
-    SubscriptionOptions, SubscriptionState, SubscriptionStatus, Subscriptions,
+    Commands, GoOn, HandlerError, Leases, NotReached, ParkedMessage, Projection, Reactor, SubscriptionHandle,
+    SubscriptionOptions, SubscriptionState, SubscriptionStatus, Subscriptions, WentOn,
 };

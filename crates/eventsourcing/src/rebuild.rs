@@ -55,7 +55,10 @@ impl ReadModel {
     /// nothing happens that did not happen before.
     #[must_use]
     pub fn fed_by<P: Projection>(mut self, feed: Arc<dyn Feed<Message = P::Message>>, projection: P) -> Self {
-        self.parts.push(Box::new(Source::new(feed, projection)));
+        let projection = Arc::new(projection);
+        for partition in 0..feed.partitions() {
+            self.parts.push(Box::new(Source::new(Arc::clone(&feed), partition, Arc::clone(&projection))));
+        }
         self
     }
 }
@@ -98,7 +101,7 @@ impl RebuildError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Database(error) | Self::Feed(FeedError::Unreachable(error)) => is_outage(error),
-            Self::Unreachable { .. } | Self::KeptOut => true,
+            Self::Unreachable { .. } | Self::KeptOut | Self::Feed(FeedError::Away(_)) => true,
             _ => false,
         }
     }

@@ -7,9 +7,12 @@ mod ahead;
 mod checkpoint;
 mod effect;
 mod lease;
+mod membership;
 pub(crate) mod parking;
+mod progress;
 mod runner;
 
+pub use checkpoint::{GoOn, WentOn};
 pub use parking::ParkedMessage;
 
 use std::collections::BTreeMap;
@@ -18,21 +21,23 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use sqlx::{PgConnection, PgExecutor, PgPool};
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::command::{CommandContext, Metadata};
 use crate::decider::DecodeError;
-use crate::feed::{Feed, FeedError, Message};
+use crate::feed::{Feed, FeedError, Message, Place};
 use crate::log::EventLog;
 use crate::processor::ExecuteError;
 use crate::stream::Position;
 pub(crate) use checkpoint::{advance as advance_checkpoint, begin as begin_relaxed};
+pub(crate) use effect::Move;
 use effect::{Project, React};
 pub use lease::Leases;
-use runner::Runner;
+use progress::Progress;
+use runner::{At, Runner, Tenure};
 
 /// Why a message could not be handled.
 #[derive(Debug, thiserror::Error)]
@@ -243,81 +248,84 @@ const CHECKPOINT_POLL: Duration = Duration::from_millis(20);
 /// A cheap handle to one running subscription.
 #[derive(Clone)]
 pub struct SubscriptionHandle {
-    name: &'static str,
-    log: String,
-    incarnation: i32,
     pool: PgPool,
-    checkpoint: watch::Receiver<i64>,
-    state: watch::Receiver<SubscriptionState>,
-    head: watch::Receiver<i64>,
-    hurry: Arc<Notify>,
+    progress: Arc<Progress>,
 }
 
 impl SubscriptionHandle {
-    /// Waits until everything up to `position` is applied, for as long as `patience`.
+    /// Waits until everything up to `position` is applied, in every partition, for as long as `patience`.
     pub async fn wait_for(&self, position: &Position, patience: Duration) -> Result<(), NotReached> {
-        if position.log != self.log {
-            let (found, followed) = (position.log.clone(), self.log.clone());
+        let followed = &self.progress.log;
+        if position.log != *followed {
+            let (found, followed) = (position.log.clone(), followed.clone());
             return Err(NotReached::AnotherLog { found, followed });
         }
-        if position.incarnation != self.incarnation {
+        let is_of_this = |incarnation| incarnation == 0 || incarnation == position.incarnation;
+        if !is_of_this(self.progress.incarnation()) {
             return Err(NotReached::AnotherIncarnation);
         }
         let reached = self.reach(position.number);
-        tokio::time::timeout(patience, reached).await.map_err(|_| NotReached::TimedOut)
+        tokio::time::timeout(patience, reached).await.map_err(|_| NotReached::TimedOut)?;
+        // It may have become known meanwhile.
+        if is_of_this(self.progress.incarnation()) { Ok(()) } else { Err(NotReached::AnotherIncarnation) }
     }
 
     async fn reach(&self, number: i64) {
-        let mut checkpoint = self.checkpoint.clone();
+        let mut lowest = self.progress.lowest();
         loop {
-            if *checkpoint.borrow_and_update() < number {
-                self.hurry.notify_one();
+            if *lowest.borrow_and_update() < number {
+                self.progress.hurry(number);
             }
             // Only whether it came is kept: the value is a read lock, which must not live across an await.
             let here = tokio::time::timeout(CHECKPOINT_POLL, async {
-                checkpoint.wait_for(|at| *at >= number).await.is_ok()
+                lowest.wait_for(|at| *at >= number).await.is_ok()
             })
             .await;
             if here == Ok(true) {
                 return;
             }
-            if here.is_ok() {
-                // The runner is gone; the checkpoint in the database may still move.
-                tokio::time::sleep(CHECKPOINT_POLL).await;
-            }
             // Another replica may be the one that applies.
-            if let Ok(Some(stored)) = checkpoint::load(&self.pool, self.name, &self.log).await
-                && stored.position >= number
+            if let Ok(stored) = checkpoint::load(&self.pool, self.progress.name, &self.progress.log).await
+                && self.progress.lowest_with(&stored) >= number
             {
                 return;
             }
         }
     }
 
-    /// How far it came, as this process knows.
+    /// How far it came in the partition that is the furthest behind, as this process knows.
     pub fn checkpoint(&self) -> watch::Receiver<i64> {
-        self.checkpoint.clone()
+        self.progress.lowest()
     }
 
-    /// How far it came, whichever replica runs it, as the database has it: what it did up to there can be seen.
+    /// How far it came in the partition that is the furthest behind, whichever replica runs it, as the database has it:
+    /// what it did up to there can be seen.
     pub async fn stored_checkpoint(&self) -> Result<i64, sqlx::Error> {
         self.stored_checkpoint_by(&self.pool).await
     }
 
     /// The same, as this connection sees it: what it reads afterwards shows what was done up to there.
     pub async fn stored_checkpoint_by(&self, from: impl PgExecutor<'_>) -> Result<i64, sqlx::Error> {
-        let stored = checkpoint::load(from, self.name, &self.log).await?;
-        Ok(stored.map_or(0, |stored| stored.position))
+        Ok(self.places_by(from).await?.into_iter().map(|place| place.position).min().unwrap_or(0))
+    }
+
+    /// How far it came in each partition, whichever replica runs it, as the database has it.
+    pub async fn stored_places(&self) -> Result<Vec<Place>, sqlx::Error> {
+        self.places_by(&self.pool).await
+    }
+
+    async fn places_by(&self, from: impl PgExecutor<'_>) -> Result<Vec<Place>, sqlx::Error> {
+        let mut places = vec![Place::default(); self.progress.partitions().unsigned_abs() as usize];
+        for stored in checkpoint::load(from, self.progress.name, &self.progress.log).await? {
+            if let Some(place) = usize::try_from(stored.partition).ok().and_then(|p| places.get_mut(p)) {
+                *place = stored.place;
+            }
+        }
+        Ok(places)
     }
 
     pub fn status(&self) -> SubscriptionStatus {
-        SubscriptionStatus {
-            name: self.name,
-            log: self.log.clone(),
-            checkpoint: *self.checkpoint.borrow(),
-            head: *self.head.borrow(),
-            state: self.state.borrow().clone(),
-        }
+        self.progress.status()
     }
 }
 
@@ -376,35 +384,30 @@ impl Subscriptions {
         options: SubscriptionOptions,
     ) -> Result<SubscriptionHandle, FeedError> {
         let inner = &self.inner;
-        let name = effect.name();
-        let stored = checkpoint::load(&inner.pool, name, feed.log()).await?;
-        let checkpoint = watch::Sender::new(stored.map_or(0, |c| c.position));
-        let state = watch::Sender::new(SubscriptionState::StandBy);
-        let hurry = Arc::new(Notify::new());
-        let handle = SubscriptionHandle {
-            name,
-            log: feed.log().to_owned(),
-            incarnation: feed.incarnation(),
-            pool: inner.pool.clone(),
-            checkpoint: checkpoint.subscribe(),
-            state: state.subscribe(),
-            head: feed.head(),
-            hurry: hurry.clone(),
-        };
+        let (name, pool) = (effect.name(), inner.pool.clone());
+        let stored = checkpoint::load(&pool, name, feed.log()).await?;
+        let progress = Progress::new(name, feed.log(), feed.partitions(), feed.incarnation(), feed.head());
+        progress.heard(&stored);
+        let progress = Arc::new(progress);
+        let handle = SubscriptionHandle { pool: pool.clone(), progress: Arc::clone(&progress) };
         let earlier = self.running().insert(name, handle.clone());
         assert!(earlier.is_none(), "two subscriptions have the name {name}");
-        let runner = Runner::new(
+        let assignments = feed.join(name);
+        let runner = Runner {
             feed,
-            effect,
+            partition: 0,
+            effect: Arc::new(effect),
             options,
-            inner.pool.clone(),
-            inner.leases.clone(),
-            checkpoint,
-            state,
-            hurry,
-            inner.stop.clone(),
-        );
-        inner.tracker.spawn(runner.run());
+            pool,
+            tenure: Tenure::Lease(inner.leases.clone()),
+            progress,
+            stop: inner.stop.clone(),
+            at: At::default(),
+        };
+        match assignments {
+            None => inner.tracker.spawn(runner.run()),
+            Some(assignments) => inner.tracker.spawn(membership::handle(assignments, runner)),
+        };
         Ok(handle)
     }
 
@@ -414,7 +417,7 @@ impl Subscriptions {
         let running: Vec<_> = self.running().values().cloned().collect();
         let caught_up = async {
             for subscription in running {
-                let newest = *subscription.head.borrow();
+                let newest = subscription.progress.head();
                 subscription.reach(newest).await;
             }
         };
@@ -448,6 +451,34 @@ impl Subscriptions {
         position: i64,
     ) -> Result<Option<ParkedMessage>, sqlx::Error> {
         parking::get(&self.inner.pool, subscription, position).await
+    }
+
+    /// How far a subscription came in each partition, as the database has it; `None` if there is none of this name.
+    pub async fn places(&self, subscription: &str) -> Result<Option<Vec<Place>>, sqlx::Error> {
+        let handle = self.running().get(subscription).cloned();
+        match handle {
+            Some(handle) => handle.stored_places().await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Has a subscription that has stopped go on, in whichever replicas it is.
+    pub async fn go_on(&self, subscription: &str, how: GoOn) -> Result<WentOn, sqlx::Error> {
+        let handle = self.running().get(subscription).cloned();
+        let Some(handle) = handle else { return Ok(WentOn::Unknown) };
+        let progress = &handle.progress;
+        if matches!(progress.state(), SubscriptionState::Running | SubscriptionState::Retrying(_)) {
+            return Ok(WentOn::NotStopped);
+        }
+        match checkpoint::go_on(&self.inner.pool, progress.name, &progress.log, how).await? {
+            0 if how.checked.is_some() => Ok(WentOn::NotRaised),
+            _ => Ok(WentOn::Done),
+        }
+    }
+
+    /// What one subscription is about; `None` if there is none of this name.
+    pub fn status(&self, subscription: &str) -> Option<SubscriptionStatus> {
+        self.running().get(subscription).map(SubscriptionHandle::status)
     }
 
     /// Whether there is one of this name.

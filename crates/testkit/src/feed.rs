@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::Utc;
-use eventsourcing::{Feed, FeedError, IntegrationEvent, Page, Position};
+use eventsourcing::{Feed, FeedError, IntegrationEvent, Page, Place, Position};
 use futures::future::BoxFuture;
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -11,15 +11,15 @@ use uuid::Uuid;
 /// Messages that are read at once.
 const PAGE: usize = 1000;
 
-/// Everything that a feed has after a position. One page is never taken for all: a replica may have its own newest
+/// Everything that a feed of one partition has after a position. One page is never taken for all: a replica may have its own newest
 /// events at hand and give those, while the log holds more behind them that another replica appended.
 ///
 /// # Errors
 /// When the feed cannot be read.
 pub async fn read_everything<F: Feed + ?Sized>(feed: &F, after: i64) -> Result<Page<F::Message>, FeedError> {
-    let mut all = Page { messages: Vec::new(), up_to: after };
+    let mut all = Page { messages: Vec::new(), up_to: Place::at(after) };
     loop {
-        let page = feed.read(all.up_to, PAGE).await?;
+        let page = feed.read(0, all.up_to, PAGE).await?;
         if page.up_to == all.up_to {
             return Ok(all);
         }
@@ -102,14 +102,19 @@ impl Feed for HandMadeFeed {
         INCARNATION
     }
 
-    fn read(&self, after: i64, limit: usize) -> BoxFuture<'_, Result<Page<IntegrationEvent>, FeedError>> {
+    fn read(
+        &self,
+        _partition: i32,
+        after: Place,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Page<IntegrationEvent>, FeedError>> {
         let events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
-        let messages: Vec<_> = events.iter().skip(after as usize).take(limit).cloned().collect();
-        let up_to = messages.last().map_or(after, |message| message.position);
+        let messages: Vec<_> = events.iter().skip(after.position as usize).take(limit).cloned().collect();
+        let up_to = messages.last().map_or(after, |message| after.moved_to(message.position));
         Box::pin(async move { Ok(Page { messages, up_to }) })
     }
 
-    fn newest(&self) -> BoxFuture<'_, Result<i64, FeedError>> {
+    fn newest(&self, _partition: i32) -> BoxFuture<'_, Result<i64, FeedError>> {
         let newest = *self.head.borrow();
         Box::pin(async move { Ok(newest) })
     }

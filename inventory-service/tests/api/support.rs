@@ -165,7 +165,7 @@ impl App {
     pub async fn published(&self) -> Vec<(String, Answer)> {
         let mut seen = self.seen.lock().await;
         let news = read_everything(&*self.feed, seen.up_to).await.expect("the feed is read");
-        seen.up_to = news.up_to;
+        seen.up_to = news.up_to.position;
         for message in news.messages {
             let event = InventoryEvent::decode(message.data.as_slice()).unwrap().event.unwrap();
             seen.events.push((message.subject, event));
@@ -191,7 +191,7 @@ impl App {
 
     /// A position that covers everything so far.
     pub async fn now(&self) -> String {
-        let number = self.feed.newest().await.expect("the head is read");
+        let number = self.feed.newest(0).await.expect("the head is read");
         let incarnation = self.feed.incarnation();
         eventsourcing::Position { log: LOG.to_owned(), incarnation, number }.to_string()
     }

@@ -18,7 +18,7 @@ async fn a_placed_order_is_published_with_what_checkout_needs_and_nothing_person
     assert_eq!(lines, [("A-1", 2), ("B-2", 1)]);
     assert_eq!((&placed.total, placed.payment_token.as_str()), (&eur(2599), "tok_success"));
 
-    let message = &app.feed.read(0, 10).await.unwrap().messages[0];
+    let message = &app.feed.read(0, Default::default(), 10).await.unwrap().messages[0];
     assert_eq!(message.event_type, "shop.order.v1.OrderPlaced");
     assert_eq!(message.subject, format!("order-{}", placed.order_id));
     assert_eq!((message.source.as_str(), message.version), ("/shop/order", 1));

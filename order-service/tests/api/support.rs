@@ -12,7 +12,9 @@ use contracts::shop::product::v1::{self as product, ProductEvent};
 use contracts::shop::saga::v1::saga_event::Event as Ask;
 use contracts::shop::saga::v1::{self as saga, SagaEvent};
 use contracts::shop::r#type::v1::Money;
-use eventsourcing::{Feed, FeedError, IntegrationEvent, IntegrationFeed, Page, Position, Subscriptions};
+use eventsourcing::{
+    Feed, FeedError, IntegrationEvent, IntegrationFeed, Page, Place, Position, Subscriptions,
+};
 use futures::future::BoxFuture;
 use order_service::{LOG, MIGRATIONS, Options, OrderService, StartError, Upstream};
 use prost::Message;
@@ -94,14 +96,19 @@ impl Feed for HandMade {
         1
     }
 
-    fn read(&self, after: i64, limit: usize) -> BoxFuture<'_, Result<Page<IntegrationEvent>, FeedError>> {
+    fn read(
+        &self,
+        _partition: i32,
+        after: Place,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Page<IntegrationEvent>, FeedError>> {
         let events = self.events.lock().unwrap();
-        let messages: Vec<_> = events.iter().skip(after as usize).take(limit).cloned().collect();
-        let up_to = messages.last().map_or(after, |message| message.position);
+        let messages: Vec<_> = events.iter().skip(after.position as usize).take(limit).cloned().collect();
+        let up_to = messages.last().map_or(after, |message| after.moved_to(message.position));
         Box::pin(async move { Ok(Page { messages, up_to }) })
     }
 
-    fn newest(&self) -> BoxFuture<'_, Result<i64, FeedError>> {
+    fn newest(&self, _partition: i32) -> BoxFuture<'_, Result<i64, FeedError>> {
         let newest = *self.head.borrow();
         Box::pin(async move { Ok(newest) })
     }

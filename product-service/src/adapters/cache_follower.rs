@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use contracts::shop::inventory::v1::InventoryEvent;
 use contracts::shop::inventory::v1::inventory_event::Event;
 use eventsourcing::{
-    Decider, EventLog, Feed, FeedError, IntegrationFeed, RebuildError, Rebuilds, SubscriptionHandle,
+    Decider, EventLog, Feed, FeedError, IntegrationFeed, Place, RebuildError, Rebuilds, SubscriptionHandle,
 };
 use prost::Message;
 use tokio_util::sync::CancellationToken;
@@ -47,13 +47,38 @@ enum LookError {
     Database(#[from] sqlx::Error),
 }
 
+/// How far the projections were at a look.
+struct Seen {
+    /// In the partition that was the furthest behind, which is what a read is sure to show.
+    as_of: AsOf,
+    products: Vec<Place>,
+    stock: Vec<Place>,
+}
+
+/// Whether little enough lies between two looks to read it.
+fn is_near(before: &[Place], now: &[Place]) -> bool {
+    before.len() == now.len()
+        && before.iter().zip(now).all(|(before, now)| {
+            before.incarnation == now.incarnation
+                && (0..=MAX_BEHIND).contains(&(now.position - before.position))
+        })
+}
+
+impl Seen {
+    fn of(version: i64, products: Vec<Place>, stock: Vec<Place>) -> Self {
+        let lowest = |places: &[Place]| places.iter().map(|place| place.position).min().unwrap_or(0);
+        let as_of = AsOf { version, products: lowest(&products), stock: lowest(&stock) };
+        Self { as_of, products, stock }
+    }
+}
+
 impl CacheFollower {
     /// Looks every `interval` until `stop`. A look that fails confirms nothing, and the next one covers its part.
     pub async fn run(self, interval: Duration, stop: CancellationToken) {
         let mut seen = None;
         while !stop.is_cancelled() {
             let looked = Instant::now();
-            if let Ok(now) = self.look(seen).await {
+            if let Ok(now) = self.look(seen.as_ref()).await {
                 seen = Some(now);
                 self.cache.confirm(looked);
             }
@@ -64,37 +89,45 @@ impl CacheFollower {
         }
     }
 
-    async fn look(&self, seen: Option<AsOf>) -> Result<AsOf, LookError> {
-        let now = AsOf {
-            // First: a switch after it is seen by the next look.
-            version: self.rebuilds.switches(MODEL).await?,
-            products: self.read_model.stored_checkpoint().await?,
-            stock: self.availability.stored_checkpoint().await?,
-        };
-        let close = |seen: i64, now: i64| (0..=MAX_BEHIND).contains(&(now - seen));
+    async fn look(&self, seen: Option<&Seen>) -> Result<Seen, LookError> {
+        // First: a switch after it is seen by the next look.
+        let version = self.rebuilds.switches(MODEL).await?;
+        let products = self.read_model.stored_places().await?;
+        let now = Seen::of(version, products, self.availability.stored_places().await?);
         let followed = seen.filter(|seen| {
-            let same_tables = seen.version == now.version;
-            same_tables && close(seen.products, now.products) && close(seen.stock, now.stock)
+            let same_tables = seen.as_of.version == now.as_of.version;
+            same_tables && is_near(&seen.products, &now.products) && is_near(&seen.stock, &now.stock)
         });
         // Else it is the first look, another version of the tables, too much at once, or a checkpoint was moved back.
-        let seen = followed.unwrap_or_else(|| self.begin(now));
-        self.products(seen.products, now.products).await?;
-        self.stock(seen.stock, now.stock).await?;
+        let begun;
+        let seen = match followed {
+            Some(seen) => seen,
+            None => {
+                begun = self.begin(&now);
+                &begun
+            }
+        };
+        self.products(&seen.products, &now.products).await?;
+        self.stock(&seen.stock, &now.stock).await?;
         Ok(now)
     }
 
     /// Empties the cache. What replicas share stays right where the changes since it was read are known: so they are
-    /// looked at some way back.
-    fn begin(&self, now: AsOf) -> AsOf {
+    /// looked at some way back, where a place some way back is known.
+    fn begin(&self, now: &Seen) -> Seen {
         let back = if self.cache.shared().is_some() { MAX_BEHIND } else { 0 };
-        let (products, stock) = ((now.products - back).max(0), (now.stock - back).max(0));
-        let begun = AsOf { products, stock, ..now };
-        self.cache.clear(begun);
+        let earlier = |places: &[Place]| {
+            let is_log = places.iter().all(|place| place.resume.is_none());
+            let back = if is_log { back } else { 0 };
+            places.iter().map(|place| place.moved_to((place.position - back).max(0))).collect()
+        };
+        let begun = Seen::of(now.as_of.version, earlier(&now.products), earlier(&now.stock));
+        self.cache.clear(begun.as_of);
         begun
     }
 
     /// Takes out what the events of the log changed. What it takes out beyond `up_to` costs a read at most.
-    async fn products(&self, after: i64, up_to: i64) -> Result<(), FeedError> {
+    async fn products(&self, after: &[Place], up_to: &[Place]) -> Result<(), FeedError> {
         let events = read_up_to(&self.log, after, up_to).await?;
         for event in events.iter().filter(|event| event.stream_id.category() == Product::CATEGORY) {
             if let Ok(product_id) = ProductId::parse(event.stream_id.key()) {
@@ -105,7 +138,7 @@ impl CacheFollower {
     }
 
     /// Takes out the products whose stock changed.
-    async fn stock(&self, after: i64, up_to: i64) -> Result<(), FeedError> {
+    async fn stock(&self, after: &[Place], up_to: &[Place]) -> Result<(), FeedError> {
         let messages = read_up_to(&*self.inventory, after, up_to).await?;
         let changed = messages.iter().filter_map(|message| {
             // What is no inventory event is the projection's to complain about.
@@ -126,28 +159,32 @@ impl CacheFollower {
                 .fetch_all(self.log.pool())
                 .await?;
         for (sku, product_id) in products {
-            let position = changed.get(&sku).copied().unwrap_or(up_to);
-            self.cache.changed(product_id.into(), CachedChange::Stock(position));
+            if let Some(position) = changed.get(&sku) {
+                self.cache.changed(product_id.into(), CachedChange::Stock(*position));
+            }
         }
         Ok(())
     }
 }
 
-/// Everything after a position, up to another one at least. It takes more than one page where a feed gives what this
-/// process appended from memory, and what another did after that from the log.
+/// Everything after a place in each partition, up to another one at least. It takes more than one page where a feed gives
+/// what this process appended from memory, and what another did after that from the log.
 async fn read_up_to<F: Feed + ?Sized>(
     feed: &F,
-    after: i64,
-    up_to: i64,
+    after: &[Place],
+    up_to: &[Place],
 ) -> Result<Vec<F::Message>, FeedError> {
-    let (mut messages, mut reached) = (Vec::new(), after);
-    while reached < up_to {
-        let page = feed.read(reached, MAX_BEHIND as usize).await?;
-        if page.up_to == reached {
-            break;
+    let mut messages = Vec::new();
+    for (partition, (after, up_to)) in (0..).zip(after.iter().zip(up_to)) {
+        let mut reached = *after;
+        while reached.position < up_to.position {
+            let page = feed.read(partition, reached, MAX_BEHIND as usize).await?;
+            if page.up_to == reached {
+                break;
+            }
+            messages.extend(page.messages);
+            reached = page.up_to;
         }
-        messages.extend(page.messages);
-        reached = page.up_to;
     }
     Ok(messages)
 }

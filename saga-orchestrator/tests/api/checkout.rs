@@ -71,7 +71,7 @@ async fn what_is_published_says_all_that_a_participant_needs_and_nothing_private
     shop.until(&format!("checkout-{order}"), "SagaEnded Completed").await;
     let feed =
         SagaOrchestrator::open(saga_orchestrator::Options::new(shop.database.url())).await.unwrap().feed();
-    let page = Feed::read(&*feed, 0, 100).await.unwrap();
+    let page = Feed::read(&*feed, 0, Default::default(), 100).await.unwrap();
     assert_eq!(page.messages.len(), 6, "requests alone are published");
     for message in &page.messages {
         assert_eq!(message.subject, format!("checkout-{order}"));

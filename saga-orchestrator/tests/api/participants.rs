@@ -11,7 +11,7 @@ use contracts::shop::payment::v1 as payment;
 use contracts::shop::payment::v1::payment_event::Event as Payment;
 use contracts::shop::saga::v1::SagaEvent;
 use contracts::shop::saga::v1::saga_event::Event as Request;
-use eventsourcing::{Feed, IntegrationFeed};
+use eventsourcing::{Feed, IntegrationFeed, Place};
 use prost::Message;
 use testkit::HandMadeFeed;
 use tokio_util::sync::CancellationToken;
@@ -57,13 +57,13 @@ impl Feeds {
 
 /// Answers the requests of a saga feed until `stop`.
 pub async fn answer(feed: IntegrationFeed, feeds: Feeds, script: Script, stop: CancellationToken) {
-    let (mut head, mut position) = (feed.head(), 0);
+    let (mut head, mut place) = (feed.head(), Place::default());
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            read = feed.read(position, 100) => {
+            read = feed.read(0, place, 100) => {
                 let page = read.unwrap();
-                position = page.up_to;
+                place = page.up_to;
                 for message in page.messages {
                     let request = SagaEvent::decode(message.data.as_slice()).unwrap().event.unwrap();
                     let order_id = order_of(&request).parse().unwrap();
@@ -75,7 +75,7 @@ pub async fn answer(feed: IntegrationFeed, feeds: Feeds, script: Script, stop: C
         }
         tokio::select! {
             () = stop.cancelled() => return,
-            _ = head.wait_for(|head| *head > position) => {}
+            _ = head.wait_for(|head| *head > place.position) => {}
         }
     }
 }

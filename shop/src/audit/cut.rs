@@ -84,7 +84,7 @@ pub struct Snapshot {
     pub running: bool,
 }
 
-/// How far a subscription came.
+/// How far a subscription came in one partition.
 #[derive(Clone, Debug)]
 pub struct Checkpoint {
     pub subscription: String,
@@ -145,7 +145,7 @@ impl Snapshot {
         let incarnation = "SELECT incarnation FROM eventlog.identity";
         let incarnation = sqlx::query_scalar(incarnation).fetch_one(&mut *transaction).await?;
         let checkpoints = "SELECT subscription, log, incarnation, position FROM eventsourcing.checkpoints \
-                            ORDER BY subscription, log";
+                            ORDER BY subscription, log, partition";
         let checkpoints: Vec<(String, String, i32, i64)> =
             sqlx::query_as(checkpoints).fetch_all(&mut *transaction).await?;
         let checkpoints = checkpoints.into_iter().map(|(subscription, log, incarnation, position)| {
@@ -173,10 +173,10 @@ impl Snapshot {
         AuditError::Database { log: self.log, source }
     }
 
-    /// How far a subscription came; 0 if it never began.
+    /// How far a subscription came, in the partition that is the furthest behind; 0 if it never began.
     pub fn checkpoint(&self, subscription: &str) -> i64 {
-        let mut checkpoints = self.checkpoints.iter();
-        checkpoints.find(|c| c.subscription == subscription).map_or(0, |c| c.position)
+        let checkpoints = self.checkpoints.iter().filter(|c| c.subscription == subscription);
+        checkpoints.map(|c| c.position).min().unwrap_or(0)
     }
 
     /// Whether messages of a key are parked.

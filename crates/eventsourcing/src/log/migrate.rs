@@ -19,6 +19,7 @@ const EVENT_LOG: Migrations = &[
     ("event log", include_str!("../../migrations/0001_event_log.sql")),
     ("events as json", include_str!("../../migrations/0002_events_as_json.sql")),
     ("rebuilds", include_str!("../../migrations/0003_rebuilds.sql")),
+    ("partitions", include_str!("../../migrations/0004_partitions.sql")),
     ("relay", include_str!("../../migrations/0005_relay.sql")),
 ];
 
@@ -184,8 +185,8 @@ mod tests {
 
     /// The beginnings of their checksums. Every database remembers those of the migrations that it went through, and is
     /// refused by a program with another text, be it another comment. A new migration gets a new line here.
-    const CHECKSUMS: [&str; 4] =
-        ["43d17e40fc8f5748", "0815772d319e4624", "37dc2512d230cd93", "6eef0d777a086434"];
+    const CHECKSUMS: [&str; 5] =
+        ["43d17e40fc8f5748", "0815772d319e4624", "37dc2512d230cd93", "66f8b747dbd95816", "6eef0d777a086434"];
 
     #[tokio::test]
     async fn a_migration_of_the_event_log_is_never_edited() {

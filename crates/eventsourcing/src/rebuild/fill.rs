@@ -6,8 +6,9 @@ use sqlx::PgConnection;
 
 use super::RebuildError;
 use super::part::{Part, next};
-use super::steps::{Rebuild, locked_position};
-use crate::subscription::{advance_checkpoint, begin_relaxed, parking};
+use super::steps::{Rebuild, locked_place, move_filled};
+use crate::feed::Place;
+use crate::subscription::{begin_relaxed, parking};
 
 /// Events that are applied in one transaction.
 const PAGE: usize = 250;
@@ -90,14 +91,14 @@ impl Rebuild {
         let mut transaction = begin_relaxed(&self.pool).await?;
         let at = self.place_of(part, &mut transaction).await?;
         let limit = if place.careful > 0 { 1 } else { PAGE };
-        match part.apply(&mut transaction, at, place.newest.max(at), limit).await {
+        match part.apply(&mut transaction, at, place.newest.max(at.position), limit).await {
             Ok(to) => {
-                advance_checkpoint(&mut transaction, &next(part.subscription()), part.log(), at, to).await?;
+                move_filled(&mut transaction, part, at, to).await?;
                 transaction.commit().await?;
                 part.committed();
-                meter.count(to - at);
-                place.at = to;
-                place.careful = if to < place.newest { place.careful.saturating_sub(1) } else { 0 };
+                meter.count(to.position - at.position);
+                place.at = to.position;
+                place.careful = if to.position < place.newest { place.careful.saturating_sub(1) } else { 0 };
                 Ok(())
             }
             Err(RebuildError::Poison { .. }) if place.careful == 0 => {
@@ -106,7 +107,7 @@ impl Rebuild {
             }
             Err(RebuildError::Poison { subscription, after, reason }) => {
                 drop(transaction);
-                place.at = at;
+                place.at = at.position;
                 match self.set_aside(part, &reason).await? {
                     true => Ok(()),
                     false => Err(RebuildError::Poison { subscription, after, reason }),
@@ -117,8 +118,8 @@ impl Rebuild {
     }
 
     /// Where a projection is, which nobody else moves until the end of the transaction.
-    async fn place_of(&self, part: &dyn Part, connection: &mut PgConnection) -> Result<i64, RebuildError> {
-        let at = locked_position(connection, part, &next(part.subscription())).await?;
+    async fn place_of(&self, part: &dyn Part, connection: &mut PgConnection) -> Result<Place, RebuildError> {
+        let at = locked_place(connection, part, &next(part.subscription())).await?;
         at.ok_or(RebuildError::NotBegun(self.name()))
     }
 
@@ -129,7 +130,7 @@ impl Rebuild {
         let mut transaction = self.pool.begin().await?;
         let at = self.place_of(part, &mut transaction).await?;
         let to = part.set_aside(&mut transaction, at, reason).await?;
-        advance_checkpoint(&mut transaction, &name, part.log(), at, to).await?;
+        move_filled(&mut transaction, part, at, to).await?;
         let unknown = parking::first_not_parked_by(&mut transaction, &name, part.subscription()).await?;
         transaction.commit().await?;
         Ok(unknown.is_none())

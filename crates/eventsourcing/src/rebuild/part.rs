@@ -1,4 +1,4 @@
-//! One projection of a model with its feed, whatever its messages are. What it does not handle is parked under the
+//! One projection of a model with a partition of its feed, whatever its messages are. What it does not handle is parked under the
 //! name that its checkpoint has while it is filled, and moves with it.
 
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use futures::future::BoxFuture;
 use sqlx::PgConnection;
 
 use super::RebuildError;
-use crate::feed::{Feed, FeedError, Message};
+use crate::feed::{Feed, FeedError, Message, Place};
 use crate::subscription::parking::{self, ParkedMessage};
 use crate::subscription::{HandlerError, Projection};
 
@@ -15,25 +15,26 @@ use crate::subscription::{HandlerError, Projection};
 pub(super) trait Part: Send + Sync {
     fn subscription(&self) -> &'static str;
     fn log(&self) -> &str;
+    fn partition(&self) -> i32;
     fn incarnation(&self) -> i32;
     fn newest(&self) -> BoxFuture<'_, Result<i64, FeedError>>;
 
-    /// Applies what lies between two positions, at most so many events. Returns where it came to.
+    /// Applies what lies between a place and a position, at most so many events. Returns where it came to.
     fn apply<'a>(
         &'a self,
         connection: &'a mut PgConnection,
-        after: i64,
+        after: Place,
         up_to: i64,
         limit: usize,
-    ) -> BoxFuture<'a, Result<i64, RebuildError>>;
+    ) -> BoxFuture<'a, Result<Place, RebuildError>>;
 
-    /// Parks the first message after a position. Returns its position.
+    /// Parks the first message after a place. Returns where it came to.
     fn set_aside<'a>(
         &'a self,
         connection: &'a mut PgConnection,
-        after: i64,
+        after: Place,
         reason: &'a str,
-    ) -> BoxFuture<'a, Result<i64, RebuildError>>;
+    ) -> BoxFuture<'a, Result<Place, RebuildError>>;
 
     /// Tells the projection that what it applied is committed.
     fn committed(&self);
@@ -51,15 +52,16 @@ pub(super) fn next(subscription: &str) -> String {
     format!("{subscription}@next")
 }
 
-/// A projection and where its messages come from.
+/// A projection and the partition that its messages come from.
 pub(super) struct Source<P: Projection> {
     feed: Arc<dyn Feed<Message = P::Message>>,
-    projection: P,
+    partition: i32,
+    projection: Arc<P>,
 }
 
 impl<P: Projection> Source<P> {
-    pub fn new(feed: Arc<dyn Feed<Message = P::Message>>, projection: P) -> Self {
-        Self { feed, projection }
+    pub fn new(feed: Arc<dyn Feed<Message = P::Message>>, partition: i32, projection: Arc<P>) -> Self {
+        Self { feed, partition, projection }
     }
 
     fn failed(&self, after: i64) -> impl FnOnce(HandlerError) -> RebuildError {
@@ -82,38 +84,48 @@ impl<P: Projection> Part for Source<P> {
         self.feed.log()
     }
 
+    fn partition(&self) -> i32 {
+        self.partition
+    }
+
     fn incarnation(&self) -> i32 {
         self.feed.incarnation()
     }
 
     fn newest(&self) -> BoxFuture<'_, Result<i64, FeedError>> {
-        self.feed.newest()
+        self.feed.newest(self.partition)
     }
 
     fn apply<'a>(
         &'a self,
         connection: &'a mut PgConnection,
-        after: i64,
+        after: Place,
         up_to: i64,
         limit: usize,
-    ) -> BoxFuture<'a, Result<i64, RebuildError>> {
+    ) -> BoxFuture<'a, Result<Place, RebuildError>> {
         Box::pin(async move {
-            let page = self.feed.read(after, limit).await?;
+            let page = self.feed.read(self.partition, after, limit).await?;
             // Nothing more lies before `up_to`, which was known before the feed was asked: then all of it is passed.
-            let end = if page.up_to > after { page.up_to.min(up_to) } else { up_to };
+            let all = page.up_to.position <= after.position;
+            let end = match page.up_to.position > up_to {
+                // What is left of the page is read again.
+                true => Place { resume: after.resume, ..page.up_to.moved_to(up_to) },
+                false if all => page.up_to.moved_to(up_to),
+                false => page.up_to,
+            };
             let mut messages = page.messages;
-            messages.retain(|message| message.position() <= end);
-            let name = next(self.subscription());
-            let parked = parking::keys(&mut *connection, &name).await?;
+            messages.retain(|message| message.position() <= end.position);
+            let (name, partition) = (next(self.subscription()), self.partition);
+            let parked = parking::keys(&mut *connection, &name, partition).await?;
             if !parked.is_empty() {
                 for message in messages.iter().filter(|message| parked.contains(message.key())) {
-                    parking::park(&mut *connection, &name, message, None, 0).await?;
+                    parking::park(&mut *connection, &name, partition, message, None, 0).await?;
                 }
                 messages.retain(|message| !parked.contains(message.key()));
             }
             if !messages.is_empty() {
                 let applied = self.projection.apply_page(connection, &messages).await;
-                applied.map_err(self.failed(after))?;
+                applied.map_err(self.failed(after.position))?;
             }
             Ok(end)
         })
@@ -126,13 +138,14 @@ impl<P: Projection> Part for Source<P> {
     fn set_aside<'a>(
         &'a self,
         connection: &'a mut PgConnection,
-        after: i64,
+        after: Place,
         reason: &'a str,
-    ) -> BoxFuture<'a, Result<i64, RebuildError>> {
+    ) -> BoxFuture<'a, Result<Place, RebuildError>> {
         Box::pin(async move {
-            let page = self.feed.read(after, 1).await?;
+            let (name, partition) = (next(self.subscription()), self.partition);
+            let page = self.feed.read(partition, after, 1).await?;
             for message in &page.messages {
-                parking::park(&mut *connection, &next(self.subscription()), message, Some(reason), 1).await?;
+                parking::park(&mut *connection, &name, partition, message, Some(reason), 1).await?;
             }
             Ok(page.up_to)
         })

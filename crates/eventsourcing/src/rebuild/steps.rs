@@ -8,8 +8,9 @@ use sqlx::{AssertSqlSafe, PgConnection, Row};
 
 use super::part::{Part, next};
 use super::{FORMER_KEPT, ReadModel, RebuildError, RebuildState, RebuildStatus};
+use crate::feed::Place;
 use crate::log::EventLog;
-use crate::subscription::advance_checkpoint;
+use crate::subscription::{Move, advance_checkpoint};
 
 /// Events that the switch applies at most: more have come since it was filled, and it is filled again.
 const SWITCH_WITHIN: i64 = 500;
@@ -145,13 +146,10 @@ impl Rebuild {
             .fetch_one(&mut *connection)
             .await?;
         for part in &self.model.parts {
-            let sql = "SELECT position FROM eventsourcing.checkpoints \
-                        WHERE subscription = $1 AND log = $2 AND partition = 0 AND incarnation = $3";
-            let query = sqlx::query_scalar(sql).bind(next(part.subscription())).bind(part.log());
-            let position: Option<i64> =
-                query.bind(part.incarnation()).fetch_optional(&mut *connection).await?;
+            let place = locked_place(connection, part.as_ref(), &next(part.subscription())).await?;
+            let place = place.filter(|at| part.incarnation() == 0 || at.incarnation == part.incarnation());
             let newest = part.newest().await?;
-            if position.is_none_or(|position| position > newest) {
+            if place.is_none_or(|place| place.position > newest) {
                 return Ok(false);
             }
         }
@@ -173,11 +171,12 @@ impl Rebuild {
         sqlx::query(create).bind(self.name()).bind(self.model.tables).execute(&mut *connection).await?;
         for part in &self.model.parts {
             sqlx::query(
-                "INSERT INTO eventsourcing.checkpoints (subscription, log, incarnation, position) \
-                 VALUES ($1, $2, $3, 0)",
+                "INSERT INTO eventsourcing.checkpoints (subscription, log, partition, incarnation, position) \
+                 VALUES ($1, $2, $3, $4, 0)",
             )
             .bind(next(part.subscription()))
             .bind(part.log())
+            .bind(part.partition())
             .bind(part.incarnation())
             .execute(&mut *connection)
             .await?;
@@ -275,11 +274,12 @@ impl Rebuild {
         // All of them before the first page: from here on the serving projections stand still.
         let mut places = Vec::new();
         for part in &self.model.parts {
-            let serving = locked_position(&mut transaction, part.as_ref(), part.subscription()).await?;
-            let filled = locked_position(&mut transaction, part.as_ref(), &next(part.subscription())).await?;
-            places.push((serving.unwrap_or(0), filled.ok_or(RebuildError::NotBegun(self.name()))?));
+            let serving = locked_place(&mut transaction, part.as_ref(), part.subscription()).await?;
+            let filled = locked_place(&mut transaction, part.as_ref(), &next(part.subscription())).await?;
+            let serving = serving.map_or(0, |place| place.position);
+            places.push((serving, filled.ok_or(RebuildError::NotBegun(self.name()))?));
         }
-        if places.iter().any(|(serving, filled)| serving - filled > SWITCH_WITHIN) {
+        if places.iter().any(|(serving, filled)| serving - filled.position > SWITCH_WITHIN) {
             return Ok(false);
         }
         for (part, (serving, filled)) in self.model.parts.iter().zip(places) {
@@ -306,19 +306,19 @@ impl Rebuild {
     async fn close_up(
         &self,
         part: &dyn Part,
-        filled: i64,
+        filled: Place,
         serving: i64,
         connection: &mut PgConnection,
     ) -> Result<bool, RebuildError> {
         let mut at = filled;
-        while at < serving {
+        while at.position < serving {
             at = match part.apply(connection, at, serving, SWITCH_WITHIN as usize).await {
                 Ok(at) => at,
                 Err(RebuildError::Poison { .. }) => return Ok(false),
                 Err(error) => return Err(error),
             };
         }
-        advance_checkpoint(connection, &next(part.subscription()), part.log(), filled, at).await?;
+        move_filled(connection, part, filled, at).await?;
         Ok(true)
     }
 
@@ -349,19 +349,37 @@ impl Rebuild {
     }
 
     fn names(&self, ending: &str) -> Vec<String> {
-        self.model.parts.iter().map(|part| format!("{}{ending}", part.subscription())).collect()
+        let mut names: Vec<_> =
+            self.model.parts.iter().map(|part| format!("{}{ending}", part.subscription())).collect();
+        // Partitions of one subscription have one name.
+        names.dedup();
+        names
     }
 }
 
-/// How far a checkpoint is, locked until the end of the transaction; none if there is no such checkpoint.
-pub(super) async fn locked_position(
+/// Where a checkpoint is, locked until the end of the transaction; none if there is no such checkpoint.
+pub(super) async fn locked_place(
     connection: &mut PgConnection,
     part: &dyn Part,
     name: &str,
-) -> Result<Option<i64>, sqlx::Error> {
-    let sql = "SELECT position FROM eventsourcing.checkpoints \
-                WHERE subscription = $1 AND log = $2 AND partition = 0 FOR UPDATE";
-    sqlx::query_scalar(sql).bind(name).bind(part.log()).fetch_optional(connection).await
+) -> Result<Option<Place>, sqlx::Error> {
+    let sql = "SELECT position, incarnation, resume FROM eventsourcing.checkpoints \
+                WHERE subscription = $1 AND log = $2 AND partition = $3 FOR UPDATE";
+    let query = sqlx::query_as(sql).bind(name).bind(part.log()).bind(part.partition());
+    let place: Option<(i64, i32, Option<i64>)> = query.fetch_optional(connection).await?;
+    Ok(place.map(|(position, incarnation, resume)| Place { position, incarnation, resume }))
+}
+
+/// Moves the checkpoint of what is filled.
+pub(super) async fn move_filled(
+    connection: &mut PgConnection,
+    part: &dyn Part,
+    from: Place,
+    to: Place,
+) -> Result<(), sqlx::Error> {
+    let step = Move { log: part.log(), partition: part.partition(), from, to };
+    advance_checkpoint(connection, &next(part.subscription()), step).await?;
+    Ok(())
 }
 
 fn read_status(row: &PgRow, status: &mut RebuildStatus) -> Result<(), sqlx::Error> {

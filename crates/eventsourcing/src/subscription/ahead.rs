@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::feed::{Feed, Message, Page};
+use crate::feed::{Feed, Message, Page, Place};
 
 /// Pages that are read at once. A third brings nothing to two processors.
 const PAGES: usize = 2;
@@ -30,23 +30,26 @@ impl<M: Message> ReadAhead<M> {
         Self { feed, size, pages: VecDeque::new() }
     }
 
-    /// Begins to read the pages behind a full page that ends at `position`.
-    pub fn begin(&mut self, position: i64) {
-        let mut after = self.pages.back().map_or(position, |last| last.after + self.size as i64);
+    /// Begins to read the pages behind a full page that ends at `place`, unless only that page tells where the next begins.
+    pub fn begin(&mut self, place: Place) {
+        if place.resume.is_some() {
+            return;
+        }
+        let mut after = self.pages.back().map_or(place.position, |last| last.after + self.size as i64);
         let head = *self.feed.head().borrow();
         while self.pages.len() < PAGES && after < head {
             let (feed, size) = (Arc::clone(&self.feed), self.size);
             // What cannot be read ahead is read again in its turn, where a failure is heard of.
-            let read = async move { feed.read(after, size).await.ok() };
+            let read = async move { feed.read(0, place.moved_to(after), size).await.ok() };
             self.pages.push_back(Expected { after, page: AbortOnDropHandle::new(tokio::spawn(read)) });
             after += self.size as i64;
         }
     }
 
-    /// The page behind `position`, when it was begun and there is something on it.
-    pub async fn next(&mut self, position: i64) -> Option<Page<M>> {
+    /// The page behind `place`, when it was begun and there is something on it.
+    pub async fn next(&mut self, place: Place) -> Option<Page<M>> {
         let expected = self.pages.pop_front()?;
-        if expected.after == position
+        if expected.after == place.position
             && let Ok(Some(page)) = expected.page.await
             && !page.messages.is_empty()
         {
@@ -102,17 +105,22 @@ mod tests {
             1
         }
 
-        fn read(&self, after: i64, limit: usize) -> BoxFuture<'_, Result<Page<IntegrationEvent>, FeedError>> {
-            let behind = self.positions.iter().filter(|position| **position > after).take(limit);
+        fn read(
+            &self,
+            _partition: i32,
+            after: Place,
+            limit: usize,
+        ) -> BoxFuture<'_, Result<Page<IntegrationEvent>, FeedError>> {
+            let behind = self.positions.iter().filter(|position| **position > after.position).take(limit);
             let messages: Vec<_> = behind.map(|position| message(*position)).collect();
-            let up_to = messages.last().map_or(after, |last| last.position);
-            let failed = self.fails_after.contains(&after);
+            let up_to = messages.last().map_or(after, |last| after.moved_to(last.position));
+            let failed = self.fails_after.contains(&after.position);
             let page =
                 if failed { Err(sqlx::Error::PoolTimedOut.into()) } else { Ok(Page { messages, up_to }) };
             async { page }.boxed()
         }
 
-        fn newest(&self) -> BoxFuture<'_, Result<i64, FeedError>> {
+        fn newest(&self, _partition: i32) -> BoxFuture<'_, Result<i64, FeedError>> {
             async { Ok(*self.head.borrow()) }.boxed()
         }
 
@@ -135,20 +143,20 @@ mod tests {
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
             let seen = runtime.block_on(async {
                 let mut ahead = ReadAhead::new(Arc::clone(&feed), size);
-                let (mut seen, mut position) = (Vec::new(), 0);
-                while position < head {
-                    let page = match ahead.next(position).await {
+                let (mut seen, mut place) = (Vec::new(), Place::default());
+                while place.position < head {
+                    let page = match ahead.next(place).await {
                         Some(page) => page,
                         // Whoever reads a page in its turn sees the failure and tries again; here there is no second.
                         None => {
-                            let behind = positions.iter().filter(|p| **p > position).take(size);
+                            let behind = positions.iter().filter(|p| **p > place.position).take(size);
                             let messages: Vec<_> = behind.map(|p| message(*p)).collect();
-                            Page { up_to: messages.last().unwrap().position, messages }
+                            Page { up_to: Place::at(messages.last().unwrap().position), messages }
                         }
                     };
                     seen.extend(page.messages.iter().map(|message| message.position));
-                    position = page.up_to;
-                    ahead.begin(position);
+                    place = page.up_to;
+                    ahead.begin(place);
                 }
                 seen
             });

@@ -11,14 +11,15 @@ use sqlx::PgPool;
 use super::parking::{self, ParkedMessage};
 use super::{Commands, HandlerError, Projection, Reactor, checkpoint};
 use crate::fault;
-use crate::feed::Message;
+use crate::feed::{Message, Place};
 
 /// The move of the checkpoint that goes with an effect.
 #[derive(Clone, Copy)]
-pub(super) struct Move<'a> {
+pub(crate) struct Move<'a> {
     pub log: &'a str,
-    pub from: i64,
-    pub to: i64,
+    pub partition: i32,
+    pub from: Place,
+    pub to: Place,
 }
 
 /// What became of an effect.
@@ -75,7 +76,7 @@ impl<P: Projection> Effect for Project<P> {
     ) -> Result<Applied, HandlerError> {
         let mut transaction = checkpoint::begin(pool).await?;
         // First, so that a second runner waits here and then finds that it comes too late.
-        if !checkpoint::advance(&mut transaction, self.name(), step.log, step.from, step.to).await? {
+        if !checkpoint::advance(&mut transaction, self.name(), step).await? {
             return Ok(Applied::Moved);
         }
         self.0.apply_page(&mut transaction, messages).await?;

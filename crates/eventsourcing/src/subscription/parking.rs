@@ -105,14 +105,15 @@ pub(super) async fn discard(pool: &PgPool, subscription: &str, position: i64) ->
 pub(crate) async fn park<M: Message>(
     connection: &mut PgConnection,
     subscription: &str,
+    partition: i32,
     message: &M,
     error: Option<&str>,
     attempts: u32,
 ) -> Result<(), sqlx::Error> {
     sqlx::query(
         "INSERT INTO eventsourcing.parked_messages \
-             (subscription, position, message_id, key, message, error, attempts) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
+             (subscription, position, message_id, key, message, error, attempts, partition) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING",
     )
     .bind(subscription)
     .bind(message.position())
@@ -121,34 +122,47 @@ pub(crate) async fn park<M: Message>(
     .bind(Json(message))
     .bind(error)
     .bind(attempts as i32)
+    .bind(partition)
     .execute(connection)
     .await?;
     Ok(())
 }
 
-/// Keys that have parked messages.
+/// Keys of a partition that have parked messages.
 pub(crate) async fn keys(
     executor: impl PgExecutor<'_>,
     subscription: &str,
+    partition: i32,
 ) -> Result<HashSet<String>, sqlx::Error> {
-    let keys: Vec<String> =
-        sqlx::query_scalar("SELECT DISTINCT key FROM eventsourcing.parked_messages WHERE subscription = $1")
-            .bind(subscription)
-            .fetch_all(executor)
-            .await?;
+    let keys: Vec<String> = sqlx::query_scalar(
+        "SELECT DISTINCT key FROM eventsourcing.parked_messages WHERE subscription = $1 AND partition = $2",
+    )
+    .bind(subscription)
+    .bind(partition)
+    .fetch_all(executor)
+    .await?;
     Ok(keys.into_iter().collect())
 }
 
-/// The first parked message of any key that somebody wants handled again.
+/// Whether a subscription has parked messages of any partition.
+pub(super) async fn any(pool: &PgPool, subscription: &str) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar("SELECT EXISTS (SELECT FROM eventsourcing.parked_messages WHERE subscription = $1)")
+        .bind(subscription)
+        .fetch_one(pool)
+        .await
+}
+
+/// The first parked message of any key of a partition that somebody wants handled again.
 pub(super) async fn next_to_redrive(
     pool: &PgPool,
     subscription: &str,
+    partition: i32,
 ) -> Result<Option<ParkedMessage>, sqlx::Error> {
     let sql = format!(
-        "{SELECT} p WHERE subscription = $1 AND EXISTS (SELECT FROM eventsourcing.parked_messages r \
+        "{SELECT} p WHERE subscription = $1 AND partition = $2 AND EXISTS (SELECT FROM eventsourcing.parked_messages r \
           WHERE r.subscription = p.subscription AND r.key = p.key AND r.redrive) ORDER BY position LIMIT 1"
     );
-    let row = sqlx::query(AssertSqlSafe(sql)).bind(subscription).fetch_optional(pool).await?;
+    let row = sqlx::query(AssertSqlSafe(sql)).bind(subscription).bind(partition).fetch_optional(pool).await?;
     row.map(parked_message).transpose()
 }
 

@@ -1,5 +1,5 @@
-//! The loop of one subscription: become the one that runs it, read a page, apply it, remember the place. It
-//! goes page by page while all is well; when a message fails it goes message by message, so that the one that
+//! The loop of one subscription in one partition: become the one that runs it, read a page, apply it, remember the place.
+//! It goes page by page while all is well; when a message fails it goes message by message, so that the one that
 //! fails is known and can be parked.
 
 use std::collections::HashSet;
@@ -7,16 +7,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sqlx::PgPool;
-use tokio::sync::{Notify, watch};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::ahead::ReadAhead;
+use super::checkpoint::Unfit;
 use super::effect::{Applied, Effect, Move};
 use super::lease::Leases;
+use super::progress::Progress;
 use super::{HandlerError, SubscriptionOptions, SubscriptionState, checkpoint, parking};
 use crate::backoff::Backoff;
 use crate::fault;
-use crate::feed::{Feed, FeedError, Message};
+use crate::feed::{Feed, FeedError, Message, Place};
 
 /// Longest time without a look at what operators want, or at whether the lease is held.
 const IDLE_LOOK: Duration = Duration::from_secs(1);
@@ -28,24 +29,50 @@ const LAST_STORE: Duration = Duration::from_secs(2);
 /// Longest error text that is stored with a parked message.
 const MAX_ERROR_BYTES: usize = 2000;
 
+/// For how long a runner may handle its partition.
+pub(super) enum Tenure {
+    /// For as long as it holds the subscription's lease.
+    Lease(Leases),
+    /// Until the source of the feed takes the partition away, which ends the runner. The guard, if there is one, tells the
+    /// source that it has ended.
+    Assigned { _handled: Option<DropGuard> },
+}
+
 pub(super) struct Runner<E: Effect> {
-    feed: Arc<dyn Feed<Message = E::Message>>,
-    effect: E,
-    options: SubscriptionOptions,
-    pool: PgPool,
-    leases: Leases,
-    checkpoint: watch::Sender<i64>,
-    state: watch::Sender<SubscriptionState>,
-    /// Somebody waits for the effect.
-    hurry: Arc<Notify>,
-    stop: CancellationToken,
-    /// Keys with parked messages: what comes for them is parked behind.
-    parked: HashSet<String>,
-    /// The position that is stored; the one in `checkpoint` may be ahead of it.
-    stored: i64,
+    pub feed: Arc<dyn Feed<Message = E::Message>>,
+    pub partition: i32,
+    pub effect: Arc<E>,
+    pub options: SubscriptionOptions,
+    pub pool: PgPool,
+    pub tenure: Tenure,
+    pub progress: Arc<Progress>,
+    pub stop: CancellationToken,
+    pub at: At,
+}
+
+/// Where a runner is.
+pub(super) struct At {
+    /// Everything up to here was handled.
+    place: Place,
+    /// The place that is stored; it may be behind.
+    stored: Place,
     stored_at: Instant,
     /// When the last page was handled.
     handled_at: Option<Instant>,
+    /// Keys with parked messages: what comes for them is parked behind.
+    parked: HashSet<String>,
+}
+
+impl Default for At {
+    fn default() -> Self {
+        Self {
+            place: Place::default(),
+            stored: Place::default(),
+            stored_at: Instant::now(),
+            handled_at: None,
+            parked: HashSet::new(),
+        }
+    }
 }
 
 /// Why the loop left a term.
@@ -64,45 +91,21 @@ impl From<sqlx::Error> for Interrupted {
 
 impl From<FeedError> for Interrupted {
     fn from(error: FeedError) -> Self {
-        Self::Again(error.to_string())
+        match error {
+            FeedError::Stop(why) => Self::Stop(why),
+            error => Self::Again(error.to_string()),
+        }
     }
 }
 
 impl<E: Effect> Runner<E> {
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "called from one place, with parts that have no other home"
-    )]
-    pub fn new(
-        feed: Arc<dyn Feed<Message = E::Message>>,
-        effect: E,
-        options: SubscriptionOptions,
-        pool: PgPool,
-        leases: Leases,
-        checkpoint: watch::Sender<i64>,
-        state: watch::Sender<SubscriptionState>,
-        hurry: Arc<Notify>,
-        stop: CancellationToken,
-    ) -> Self {
-        let stored = *checkpoint.borrow();
-        Self {
-            feed,
-            effect,
-            options,
-            pool,
-            leases,
-            checkpoint,
-            state,
-            hurry,
-            stop,
-            parked: HashSet::new(),
-            stored,
-            stored_at: Instant::now(),
-            handled_at: None,
-        }
+    pub async fn run(mut self) {
+        self.progress.set_here(self.partition, true);
+        self.run_terms().await;
+        self.progress.set_here(self.partition, false);
     }
 
-    pub async fn run(mut self) {
+    async fn run_terms(&mut self) {
         let stop = self.stop.clone();
         let mut backoff = self.backoff();
         while !stop.is_cancelled() {
@@ -118,14 +121,29 @@ impl<E: Effect> Runner<E> {
             match ended {
                 Ok(()) => backoff = self.backoff(),
                 Err(Interrupted::Again(why)) => {
-                    tracing::warn!(subscription = self.name(), error = why, "a subscription is retried");
-                    self.state.send_replace(SubscriptionState::Retrying(why));
+                    tracing::warn!(
+                        subscription = self.name(),
+                        partition = self.partition,
+                        error = why,
+                        "a subscription is retried"
+                    );
+                    self.set_state(SubscriptionState::Retrying(why));
                 }
                 Err(Interrupted::Stop(why)) => {
-                    tracing::error!(subscription = self.name(), reason = why, "a subscription has stopped");
-                    metrics::gauge!("subscription_stopped", "subscription" => self.name()).set(1.0);
-                    self.state.send_replace(SubscriptionState::Stopped(why));
-                    return;
+                    tracing::error!(
+                        subscription = self.name(),
+                        partition = self.partition,
+                        reason = why,
+                        "a subscription has stopped"
+                    );
+                    self.set_state(SubscriptionState::Stopped(why));
+                    tokio::select! {
+                        () = stop.cancelled() => return,
+                        () = self.told_to_go_on() => {}
+                    }
+                    tracing::info!(subscription = self.name(), partition = self.partition, "it is to go on");
+                    backoff = self.backoff();
+                    continue;
                 }
             }
             tokio::select! {
@@ -139,57 +157,96 @@ impl<E: Effect> Runner<E> {
         self.effect.name()
     }
 
+    fn set_state(&self, state: SubscriptionState) {
+        self.progress.set_state(Some(self.partition), state);
+    }
+
     fn backoff(&self) -> Backoff {
         Backoff::new(self.options.first_pause, self.options.longest_pause)
     }
 
-    /// Runs for as long as the lease is held. Returns at once when another replica holds it.
+    /// Returns when somebody has touched the checkpoint, or had before it stopped.
+    async fn told_to_go_on(&self) {
+        let mut stopped_at = None;
+        loop {
+            tokio::time::sleep(IDLE_LOOK).await;
+            let Ok(stored) = checkpoint::load(&self.pool, self.name(), self.feed.log()).await else {
+                continue;
+            };
+            let now = stored.into_iter().find(|c| c.partition == self.partition);
+            let is_moved = now.is_some_and(|now| now.place != self.at.stored);
+            if is_moved || stopped_at.is_some_and(|before| before != now) {
+                return;
+            }
+            stopped_at = Some(now);
+        }
+    }
+
+    /// The term for which the partition is this runner's, or `None` when another replica has it.
+    async fn begin_term(&self) -> Result<Option<u64>, sqlx::Error> {
+        match &self.tenure {
+            Tenure::Lease(leases) => leases.try_acquire(self.name()).await,
+            Tenure::Assigned { .. } => Ok(Some(0)),
+        }
+    }
+
+    fn holds(&self, term: u64) -> bool {
+        match &self.tenure {
+            Tenure::Lease(leases) => leases.holds(term),
+            Tenure::Assigned { .. } => true,
+        }
+    }
+
+    /// Runs for as long as the partition is this runner's. Returns at once when another replica has it.
     async fn term(&mut self) -> Result<(), Interrupted> {
-        let Some(term) = self.leases.try_acquire(self.name()).await? else {
-            self.state.send_replace(SubscriptionState::StandBy);
+        let Some(term) = self.begin_term().await? else {
+            self.set_state(SubscriptionState::StandBy);
             self.more_than(i64::MAX).await;
             return Ok(());
         };
         self.take_place().await?;
-        self.parked = parking::keys(&self.pool, self.name()).await?;
-        self.state.send_replace(SubscriptionState::Running);
+        self.redrive().await?;
+        self.set_state(SubscriptionState::Running);
         let mut looked = Instant::now();
         // Another process may have appended what is not announced here yet.
         let mut may_have_more = true;
         let (feed, size) = (self.feed.clone(), self.options.page);
         let mut ahead = ReadAhead::new(self.feed.clone(), size);
-        while self.leases.holds(term) {
-            if !self.parked.is_empty() && looked.elapsed() >= IDLE_LOOK {
+        while self.holds(term) {
+            if !self.at.parked.is_empty() && looked.elapsed() >= IDLE_LOOK {
                 self.redrive().await?;
                 looked = Instant::now();
             }
             self.check_parked_limit()?;
             self.store_lazily().await?;
-            let position = *self.checkpoint.borrow();
+            let place = self.at.place;
             if !may_have_more {
-                self.more_than(position).await;
+                self.more_than(place.position).await;
             }
-            let page = match ahead.next(position).await {
+            let page = match ahead.next(place).await {
                 Some(page) => page,
                 None => {
                     self.linger().await;
-                    feed.read(position, size).await?
+                    feed.read(self.partition, place, size).await?
                 }
             };
-            self.measure(page.up_to);
+            self.progress.measure(page.up_to.position);
             if page.messages.is_empty() {
-                self.checkpoint.send_replace(page.up_to);
+                self.come_to(page.up_to);
             } else {
                 fault::point("publish.before");
-                let full = page.up_to - position >= size as i64;
+                let full = match page.up_to.resume {
+                    None => page.up_to.position - place.position >= size as i64,
+                    Some(_) => page.messages.len() >= size,
+                };
                 if full {
                     ahead.begin(page.up_to);
                 }
                 self.handle(&page.messages, page.up_to).await?;
                 fault::point("publish.after");
-                self.handled_at = (!full).then(Instant::now);
+                self.at.handled_at = (!full).then(Instant::now);
             }
-            may_have_more = page.up_to < *self.feed.head().borrow();
+            may_have_more = page.up_to.position < *self.feed.head().borrow();
         }
         Ok(())
     }
@@ -197,32 +254,35 @@ impl<E: Effect> Runner<E> {
     /// Reads the stored checkpoint and checks that it belongs to the log as it is now.
     async fn take_place(&mut self) -> Result<(), Interrupted> {
         let (log, incarnation) = (self.feed.log().to_owned(), self.feed.incarnation());
-        checkpoint::create(&self.pool, self.name(), &log, incarnation).await?;
-        let Some(stored) = checkpoint::load(&self.pool, self.name(), &log).await? else {
-            return Err(Interrupted::Again("the checkpoint was deleted".into()));
+        let partitions = self.progress.partitions();
+        let stored = checkpoint::create(&self.pool, self.name(), &log, partitions, incarnation).await?;
+        let stored = stored.map_err(|unfit| Interrupted::Stop(explain(unfit, &log, partitions)))?;
+        let Some(stored) = stored.into_iter().find(|stored| stored.partition == self.partition) else {
+            return Err(Interrupted::Stop(explain(Unfit::Partitions(0), &log, partitions)));
         };
-        if stored.incarnation != incarnation {
+        let place = stored.place;
+        self.note_stored(place);
+        if incarnation != 0 && place.incarnation != incarnation {
             return Err(Interrupted::Stop(format!(
                 "the log `{log}` has incarnation {incarnation}, and this subscription has seen {}: the log was \
                  restored; compare both and move the checkpoint to a position that they share",
-                stored.incarnation
+                place.incarnation
             )));
         }
-        let newest = self.feed.newest().await?;
-        if stored.position > newest {
-            return Err(Interrupted::Stop(format!(
-                "the log `{log}` ends at {newest}, and this subscription has seen {}: the log has lost events",
-                stored.position
-            )));
-        }
-        self.stored = stored.position;
-        self.stored_at = Instant::now();
-        self.checkpoint.send_replace(stored.position);
+        self.feed.check(self.partition, place).await?;
+        self.come_to(place);
         Ok(())
     }
 
-    async fn handle(&mut self, messages: &[E::Message], up_to: i64) -> Result<(), Interrupted> {
-        let waits_behind = messages.iter().any(|m| self.parked.contains(m.key()));
+    /// Everything up to a place was handled.
+    fn come_to(&mut self, place: Place) {
+        self.at.place = place;
+        self.progress.learn_incarnation(place.incarnation);
+        self.progress.reached(self.partition, place.position);
+    }
+
+    async fn handle(&mut self, messages: &[E::Message], up_to: Place) -> Result<(), Interrupted> {
+        let waits_behind = messages.iter().any(|m| self.at.parked.contains(m.key()));
         if !waits_behind {
             match self.apply(messages, up_to).await {
                 Ok(applied) => return self.applied(applied, up_to),
@@ -232,37 +292,43 @@ impl<E: Effect> Runner<E> {
             }
         }
         for message in messages {
-            self.handle_alone(message).await?;
+            self.handle_alone(message, up_to.incarnation).await?;
         }
-        self.checkpoint.send_replace(up_to);
+        self.come_to(up_to);
         Ok(())
     }
 
-    async fn handle_alone(&mut self, message: &E::Message) -> Result<(), Interrupted> {
-        if self.parked.contains(message.key()) {
-            return self.park(message, None, 0).await;
+    /// In the middle of a page the source is read on where the page begins, and what was handled is passed over.
+    async fn handle_alone(&mut self, message: &E::Message, incarnation: i32) -> Result<(), Interrupted> {
+        let to = Place { position: message.position(), incarnation, resume: self.at.place.resume };
+        if self.at.parked.contains(message.key()) {
+            return self.park(message, to, None, 0).await;
         }
         let mut backoff = self.backoff();
         let mut attempts = 0;
         loop {
-            match self.apply(std::slice::from_ref(message), message.position()).await {
-                Ok(applied) => return self.applied(applied, message.position()),
+            match self.apply(std::slice::from_ref(message), to).await {
+                Ok(applied) => return self.applied(applied, to),
                 Err(HandlerError::Unreachable(why)) => return Err(Interrupted::Again(why)),
                 Err(HandlerError::Poison(why)) => {
                     attempts += 1;
                     if attempts >= self.options.attempts {
-                        return self.park(message, Some(why), attempts).await;
+                        return self.park(message, to, Some(why), attempts).await;
                     }
-                    self.state.send_replace(SubscriptionState::Retrying(why));
+                    self.set_state(SubscriptionState::Retrying(why));
                     backoff.pause().await;
-                    self.state.send_replace(SubscriptionState::Running);
+                    self.set_state(SubscriptionState::Running);
                 }
             }
         }
     }
 
-    async fn apply(&self, messages: &[E::Message], to: i64) -> Result<Applied, HandlerError> {
-        let step = Move { log: self.feed.log(), from: self.stored, to };
+    fn step(&self, to: Place) -> Move<'_> {
+        Move { log: self.feed.log(), partition: self.partition, from: self.at.stored, to }
+    }
+
+    async fn apply(&self, messages: &[E::Message], to: Place) -> Result<Applied, HandlerError> {
+        let step = self.step(to);
         let started = Instant::now();
         let applied = self.effect.apply(&self.pool, messages, step, self.options.concurrency).await;
         metrics::histogram!("subscription_apply_seconds", "subscription" => self.name())
@@ -270,13 +336,13 @@ impl<E: Effect> Runner<E> {
         applied
     }
 
-    fn applied(&mut self, applied: Applied, to: i64) -> Result<(), Interrupted> {
+    fn applied(&mut self, applied: Applied, to: Place) -> Result<(), Interrupted> {
         match applied {
             Applied::Done => {
                 if E::MOVES_CHECKPOINT {
                     self.note_stored(to);
                 }
-                self.checkpoint.send_replace(to);
+                self.come_to(to);
                 Ok(())
             }
             Applied::Moved => Err(Interrupted::Again("another replica moved the checkpoint".into())),
@@ -286,6 +352,7 @@ impl<E: Effect> Runner<E> {
     async fn park(
         &mut self,
         message: &E::Message,
+        to: Place,
         error: Option<String>,
         attempts: u32,
     ) -> Result<(), Interrupted> {
@@ -302,20 +369,20 @@ impl<E: Effect> Runner<E> {
             "a message is parked"
         );
         let mut transaction = self.pool.begin().await?;
-        let (log, to) = (self.feed.log(), message.position());
-        if !checkpoint::advance(&mut transaction, self.name(), log, self.stored, to).await? {
+        if !checkpoint::advance(&mut transaction, self.name(), self.step(to)).await? {
             return self.applied(Applied::Moved, to);
         }
-        parking::park(&mut transaction, self.name(), message, error.as_deref(), attempts).await?;
+        let (name, partition) = (self.name(), self.partition);
+        parking::park(&mut transaction, name, partition, message, error.as_deref(), attempts).await?;
         transaction.commit().await?;
-        self.parked.insert(message.key().to_owned());
+        self.at.parked.insert(message.key().to_owned());
         self.note_stored(to);
         self.applied(Applied::Done, to)
     }
 
     /// Does what operators asked for with parked messages, and sees what they discarded.
     async fn redrive(&mut self) -> Result<(), Interrupted> {
-        while let Some(parked) = parking::next_to_redrive(&self.pool, self.name()).await? {
+        while let Some(parked) = parking::next_to_redrive(&self.pool, self.name(), self.partition).await? {
             let message = serde_json::from_value::<E::Message>(parked.message.clone());
             let handled = match message {
                 Ok(message) => self.effect.redrive(&self.pool, &message, &parked).await,
@@ -329,57 +396,55 @@ impl<E: Effect> Runner<E> {
                 Err(HandlerError::Poison(why)) => parking::redrive_failed(&self.pool, &parked, &why).await?,
             }
         }
-        self.parked = parking::keys(&self.pool, self.name()).await?;
+        self.at.parked = parking::keys(&self.pool, self.name(), self.partition).await?;
         Ok(())
     }
 
     fn check_parked_limit(&self) -> Result<(), Interrupted> {
-        metrics::gauge!("subscription_parked_keys", "subscription" => self.name())
-            .set(self.parked.len() as f64);
-        if self.parked.len() <= self.options.parked_keys {
+        let parked = self.progress.set_parked_keys(self.partition, self.at.parked.len());
+        let limit = self.options.parked_keys;
+        if parked <= i64::try_from(limit).unwrap_or(i64::MAX) {
             return Ok(());
         }
-        let (parked, limit) = (self.parked.len(), self.options.parked_keys);
         Err(Interrupted::Stop(format!(
             "{parked} keys are parked, more than {limit}: this is not about single messages; mend the cause, \
-             redrive or discard, and start again"
+             redrive or discard, and tell it to go on"
         )))
     }
 
-    fn note_stored(&mut self, position: i64) {
-        self.stored = position;
-        self.stored_at = Instant::now();
+    fn note_stored(&mut self, place: Place) {
+        self.at.stored = place;
+        self.at.stored_at = Instant::now();
     }
 
     /// Stores a place that did not move with an effect, now and then.
     async fn store_lazily(&mut self) -> Result<(), Interrupted> {
-        if self.stored_at.elapsed() < LAZY_CHECKPOINT {
+        if self.at.stored_at.elapsed() < LAZY_CHECKPOINT {
             return Ok(());
         }
         self.store().await
     }
 
     async fn store(&mut self) -> Result<(), Interrupted> {
-        let position = *self.checkpoint.borrow();
-        if position == self.stored {
+        let place = self.at.place;
+        if place == self.at.stored {
             return Ok(());
         }
         let mut transaction = checkpoint::begin(&self.pool).await?;
-        let log = self.feed.log();
-        let moved = checkpoint::advance(&mut transaction, self.name(), log, self.stored, position).await?;
+        let moved = checkpoint::advance(&mut transaction, self.name(), self.step(place)).await?;
         fault::point("checkpoint.before");
         transaction.commit().await?;
         fault::point("checkpoint.after");
         if !moved {
-            return self.applied(Applied::Moved, position);
+            return self.applied(Applied::Moved, place);
         }
-        self.note_stored(position);
+        self.note_stored(place);
         Ok(())
     }
 
-    /// Waits until the log is known to be beyond `position`, or it is time to look around or to store.
+    /// Waits until the partition is known to be beyond `position`, or it is time to look around or to store.
     async fn more_than(&self, position: i64) {
-        let unstored = *self.checkpoint.borrow() != self.stored;
+        let unstored = self.at.place != self.at.stored;
         let longest = if unstored { LAZY_CHECKPOINT } else { IDLE_LOOK };
         let mut head = self.feed.head();
         let more = head.wait_for(|head| *head > position);
@@ -391,15 +456,23 @@ impl<E: Effect> Runner<E> {
         if !E::MOVES_CHECKPOINT {
             return;
         }
-        let Some(left) = self.handled_at.and_then(|at| self.options.linger.checked_sub(at.elapsed())) else {
+        let Some(left) = self.at.handled_at.and_then(|at| self.options.linger.checked_sub(at.elapsed()))
+        else {
             return;
         };
-        let _ = tokio::time::timeout(left, self.hurry.notified()).await;
+        let _ = tokio::time::timeout(left, self.progress.hurried(self.partition)).await;
     }
+}
 
-    fn measure(&self, read_up_to: i64) {
-        let head = (*self.feed.head().borrow()).max(read_up_to);
-        let lag = (head - *self.checkpoint.borrow()).max(0);
-        metrics::gauge!("subscription_lag_events", "subscription" => self.name()).set(lag as f64);
+fn explain(unfit: Unfit, log: &str, partitions: i32) -> String {
+    match unfit {
+        Unfit::Partitions(stored) => format!(
+            "the feed of `{log}` has {partitions} partitions, and this subscription has come to places in {stored}: keys \
+             would be in other partitions than before; configure the former number"
+        ),
+        Unfit::Parked => format!(
+            "this subscription read the log `{log}` itself until now and has parked messages, whose keys are in \
+             partitions that nobody knows: redrive or discard them with the former configuration first"
+        ),
     }
 }

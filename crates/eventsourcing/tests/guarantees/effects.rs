@@ -94,9 +94,14 @@ impl Feed for HeldBack {
         Feed::incarnation(&self.log)
     }
 
-    fn read(&self, after: i64, limit: usize) -> BoxFuture<'_, Result<Page<RecordedEvent>, FeedError>> {
+    fn read(
+        &self,
+        partition: i32,
+        after: Place,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Page<RecordedEvent>, FeedError>> {
         Box::pin(async move {
-            let page = self.log.read(after, limit).await?;
+            let page = self.log.read(partition, after, limit).await?;
             if !page.messages.is_empty() && self.is_first.swap(false, Ordering::SeqCst) {
                 self.read.notify_one();
                 self.go_on.notified().await;
@@ -105,8 +110,8 @@ impl Feed for HeldBack {
         })
     }
 
-    fn newest(&self) -> BoxFuture<'_, Result<i64, FeedError>> {
-        self.log.newest()
+    fn newest(&self, partition: i32) -> BoxFuture<'_, Result<i64, FeedError>> {
+        self.log.newest(partition)
     }
 
     fn head(&self) -> watch::Receiver<i64> {
@@ -273,9 +278,14 @@ impl Feed for Keyed {
         self.feed.incarnation()
     }
 
-    fn read(&self, after: i64, limit: usize) -> BoxFuture<'_, Result<Page<IntegrationEvent>, FeedError>> {
+    fn read(
+        &self,
+        partition: i32,
+        after: Place,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Page<IntegrationEvent>, FeedError>> {
         Box::pin(async move {
-            let mut page = self.feed.read(after, limit).await?;
+            let mut page = self.feed.read(partition, after, limit).await?;
             if self.wrong == Wrong::KeyPerMessage {
                 page.messages.iter_mut().for_each(|message| message.subject = message.id.to_string());
             }
@@ -283,8 +293,8 @@ impl Feed for Keyed {
         })
     }
 
-    fn newest(&self) -> BoxFuture<'_, Result<i64, FeedError>> {
-        self.feed.newest()
+    fn newest(&self, partition: i32) -> BoxFuture<'_, Result<i64, FeedError>> {
+        self.feed.newest(partition)
     }
 
     fn head(&self) -> watch::Receiver<i64> {

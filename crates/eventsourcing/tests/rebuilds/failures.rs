@@ -195,16 +195,21 @@ impl Feed for Forgetful {
         Feed::incarnation(&self.log)
     }
 
-    fn read(&self, after: i64, limit: usize) -> BoxFuture<'_, Result<Page<RecordedEvent>, FeedError>> {
+    fn read(
+        &self,
+        partition: i32,
+        after: Place,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Page<RecordedEvent>, FeedError>> {
         Box::pin(async move {
-            let mut page = Feed::read(&self.log, after, limit).await?;
+            let mut page = Feed::read(&self.log, partition, after, limit).await?;
             page.messages.retain(|message| message.position <= self.from);
             Ok(page)
         })
     }
 
-    fn newest(&self) -> BoxFuture<'_, Result<i64, FeedError>> {
-        self.log.newest()
+    fn newest(&self, partition: i32) -> BoxFuture<'_, Result<i64, FeedError>> {
+        self.log.newest(partition)
     }
 
     fn head(&self) -> watch::Receiver<i64> {

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use eventsourcing::backoff::Backoff;
-use eventsourcing::{FeedError, IntegrationFeed, Leases, RelayPlace, RelayStore, SubscriptionState, Wanted};
+use eventsourcing::{
+    FeedError, IntegrationFeed, Leases, Place, RelayPlace, RelayStore, SubscriptionState, Wanted,
+};
 use rdkafka::error::KafkaError;
 use service_runtime::readiness::Component;
 use tokio::sync::watch;
@@ -155,7 +157,7 @@ impl Driver {
                 (0, self.topic.empty().await?)
             }
             Wanted::ResumeAfter(position) => {
-                let newest = self.feed.newest().await?;
+                let newest = self.feed.newest(0).await?;
                 if position > newest {
                     self.store.decline(place.term).await?;
                     return Err(Ended::Stop(format!(
@@ -195,7 +197,7 @@ impl Driver {
                 place.incarnation
             )));
         }
-        let newest = self.feed.newest().await?;
+        let newest = self.feed.newest(0).await?;
         if place.position > newest {
             return Err(Ended::Stop(format!(
                 "the log `{log}` ends at {newest}, and its topic has events up to {}: the log has lost events",
@@ -230,10 +232,10 @@ impl Driver {
                 Ok(Some(_)) => break,
                 Err(error) => tracing::debug!(%error, "what operators want cannot be read"),
             }
-            if let Ok(newest) = self.feed.newest().await {
+            if let Ok(newest) = self.feed.newest(0).await {
                 self.metrics.backlog.set((newest - position).max(0) as f64);
             }
-            if let Ok(page) = self.feed.read(position, 1).await
+            if let Ok(page) = self.feed.read(0, Place::at(position), 1).await
                 && let Some(oldest) = page.messages.first()
             {
                 self.metrics.oldest.set(super::run::age(oldest.time));

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
-use eventsourcing::{FeedError, IntegrationEvent, Page, RelayPlace, SubscriptionState, fault};
+use eventsourcing::{FeedError, IntegrationEvent, Page, Place, RelayPlace, SubscriptionState, fault};
 use futures::future::BoxFuture;
 use rdkafka::error::RDKafkaErrorCode;
 use tokio::sync::watch;
@@ -232,14 +232,15 @@ impl<'d> Run<'d> {
     }
 
     fn take_page(&mut self, page: Page<IntegrationEvent>) {
-        self.may_have_more = page.up_to > self.read_up_to;
-        self.read_up_to = page.up_to.max(self.read_up_to);
+        let up_to = page.up_to.position;
+        self.may_have_more = up_to > self.read_up_to;
+        self.read_up_to = up_to.max(self.read_up_to);
         self.in_bulk = page.messages.len() >= PAGE;
         if !page.messages.is_empty() {
             fault::point("relay.before");
         }
         self.waiting.extend(page.messages.into_iter().map(Waiting::Event));
-        self.waiting.push_back(Waiting::UpTo(page.up_to));
+        self.waiting.push_back(Waiting::UpTo(up_to));
     }
 
     fn begin_reading(&mut self) {
@@ -251,7 +252,7 @@ impl<'d> Run<'d> {
             return;
         }
         let (feed, after) = (self.driver.feed.clone(), self.read_up_to);
-        let read = async move { feed.read(after, PAGE).await };
+        let read = async move { feed.read(0, Place::at(after), PAGE).await };
         self.reading = Some(if self.in_bulk {
             // Beside the sending of the page before.
             let reading = tokio::spawn(read);

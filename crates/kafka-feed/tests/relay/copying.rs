@@ -14,7 +14,7 @@ async fn every_public_event_stands_in_the_topic_once_in_order_and_with_all_that_
     replica.write(300).await;
     let relay = replica.relay(&options).await.unwrap();
     replica.write(300).await;
-    let newest = replica.feed.newest().await.unwrap();
+    let newest = replica.feed.newest(0).await.unwrap();
     let mut acknowledged = relay.acknowledged();
     tokio::time::timeout(SOON, acknowledged.wait_for(|at| *at >= newest)).await.unwrap().unwrap();
     caught_up(&replica).await;
@@ -41,7 +41,7 @@ async fn partitions_in_which_nothing_happens_are_told_how_far_the_log_is() {
     let _relay = replica.relay(&options).await.unwrap();
     replica.append(1, NoteEvent::Published { text: "heard by one partition".into() }).await;
     replica.append(2, NoteEvent::Kept { text: "heard by none".into() }).await;
-    let newest = replica.feed.newest().await.unwrap();
+    let newest = replica.feed.newest(0).await.unwrap();
     eventually("every partition is told", SOON, || async {
         let topic = records(&options).await;
         let far = |partition: &Partition| partition.last().is_some_and(|(_, last)| last.position() >= newest);

@@ -131,7 +131,7 @@ pub async fn database() -> TestDatabase {
 
 /// Waits until the topic has everything that the log has now, whichever relay does it.
 pub async fn caught_up(replica: &Replica) {
-    let newest = replica.feed.newest().await.unwrap();
+    let newest = replica.feed.newest(0).await.unwrap();
     let relays = Relays::new(replica.log.pool().clone());
     eventually("the topic has everything", SOON, || async {
         let relays = relays.list().await.unwrap();

@@ -125,7 +125,7 @@ async fn after_a_restore_the_relay_stops_and_goes_on_after_the_position_that_it_
     let _relay = replica.relay(&options).await.unwrap();
     replica.write(60).await;
     caught_up(&replica).await;
-    let shared = replica.feed.newest().await.unwrap();
+    let shared = replica.feed.newest(0).await.unwrap();
     replica.stop().await;
     let owner = sqlx::PgPool::connect(database.admin_url()).await.unwrap();
     sqlx::query("ALTER TABLE eventlog.identity DISABLE TRIGGER ALL").execute(&owner).await.unwrap();

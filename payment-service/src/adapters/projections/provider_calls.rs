@@ -2,7 +2,9 @@
 //! and so the idempotency key: an intent is one call, however often it is scheduled or carried out.
 
 use eventsourcing::tasks::{NewTask, TaskQueue};
-use eventsourcing::{EventLog, Feed, FeedError, HandlerError, Message, Page, Projection, RecordedEvent};
+use eventsourcing::{
+    EventLog, Feed, FeedError, HandlerError, Message, Page, Place, Projection, RecordedEvent,
+};
 use futures::future::BoxFuture;
 use sqlx::PgConnection;
 use tokio::sync::watch;
@@ -26,17 +28,22 @@ impl Feed for Intents {
         Feed::incarnation(&self.0)
     }
 
-    fn read(&self, after: i64, limit: usize) -> BoxFuture<'_, Result<Page<RecordedEvent>, FeedError>> {
+    fn read(
+        &self,
+        partition: i32,
+        after: Place,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Page<RecordedEvent>, FeedError>> {
         Box::pin(async move {
-            let mut page = Feed::read(&self.0, after, limit).await?;
+            let mut page = Feed::read(&self.0, partition, after, limit).await?;
             // What cannot be read is not passed over: the projection says what is wrong with it.
             page.messages.retain(|recorded| !matches!(call(recorded), Ok(None)));
             Ok(page)
         })
     }
 
-    fn newest(&self) -> BoxFuture<'_, Result<i64, FeedError>> {
-        self.0.newest()
+    fn newest(&self, partition: i32) -> BoxFuture<'_, Result<i64, FeedError>> {
+        self.0.newest(partition)
     }
 
     fn head(&self) -> watch::Receiver<i64> {

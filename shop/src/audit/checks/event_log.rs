@@ -120,7 +120,7 @@ pub fn checkpoints(cut: &Cut) -> Finding {
             // The end was read after the checkpoint, so what the checkpoint has seen is below it.
             let reached = Log::of_name(&checkpoint.log).is_some_and(|followed| {
                 checkpoint.position <= cut.ends[followed]
-                    && checkpoint.incarnation == cut.snapshots[followed].incarnation
+                    && [0, cut.snapshots[followed].incarnation].contains(&checkpoint.incarnation)
             });
             finding.judge(reached, || {
                 format!("{} is at {}@{}", checkpoint.subscription, checkpoint.log, checkpoint.position)

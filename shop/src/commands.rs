@@ -7,6 +7,7 @@ mod audit;
 mod demo;
 mod events;
 mod export;
+mod feeds;
 mod forget;
 mod import;
 mod parked;
@@ -66,6 +67,8 @@ enum Command {
     Parked(parked::Arguments),
     /// List how far logs are copied into Kafka, and tell a relay that has stopped what to do.
     Relay(relay::Arguments),
+    /// List how far subscriptions are in their feeds, and have one that has stopped go on.
+    Feeds(feeds::Arguments),
     /// Make a read model anew while it serves, and watch it; or list read models, give a rebuild up, or switch back.
     ///
     /// It is carried out by the shop and goes on when this command ends. Exit code 1 if it does not go on by itself.
@@ -93,6 +96,7 @@ impl Cli {
             Command::Saga(arguments) => saga::run(arguments, &Location::from_env()?).await,
             Command::Parked(arguments) => parked::run(arguments, &Location::from_env()?).await,
             Command::Relay(arguments) => relay::run(arguments, &Location::from_env()?).await,
+            Command::Feeds(arguments) => feeds::run(arguments, &Location::from_env()?).await,
             Command::Rebuild(arguments) => rebuild::run(arguments, &Location::from_env()?).await,
             Command::Audit(arguments) => audit::run(arguments, &Location::from_env()?).await,
             Command::Forget(arguments) => forget::run(arguments, &Location::from_env()?).await,

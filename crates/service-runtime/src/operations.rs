@@ -11,6 +11,7 @@
 //! }
 //! ```
 
+mod feeds;
 mod rebuilds;
 mod relays;
 
@@ -20,6 +21,7 @@ use eventsourcing::{
     HandlerError, ParkedMessage, Rebuilds, Relays, SubscriptionState, SubscriptionStatus, Subscriptions,
     Wanted,
 };
+pub use feeds::{INCARNATION_NOT_RAISED, SUBSCRIPTION_NOT_FOUND, SUBSCRIPTION_NOT_STOPPED};
 pub use rebuilds::{
     MODEL_NOT_FOUND, NO_REBUILD, NOT_A_READ_MODEL, NOTHING_TO_SWITCH_BACK_TO, REBUILD_UNDER_WAY,
 };
@@ -89,6 +91,29 @@ impl OperationsService for Operations {
         let wire::ResumeRelayRequest { topic, position } = request.into_inner();
         relays::ask(&self.relays, &topic, Wanted::ResumeAfter(position)).await?;
         Ok(Response::new(wire::ResumeRelayResponse {}))
+    }
+
+    async fn get_subscription(
+        &self,
+        request: Request<wire::GetSubscriptionRequest>,
+    ) -> Result<Response<wire::GetSubscriptionResponse>, Status> {
+        let name = feeds::checked_name(request.into_inner().subscription)?;
+        let unknown = || feeds::unknown(&name);
+        let status = self.subscriptions.status(&name).ok_or_else(unknown)?;
+        let places = self.subscriptions.places(&name).await.map_err(database)?.ok_or_else(unknown)?;
+        let parked = self.subscriptions.parked_counts().await.map_err(database)?;
+        let subscription = subscription(status, parked.get(&name).copied().unwrap_or(0));
+        Ok(Response::new(feeds::shown(subscription, places)))
+    }
+
+    async fn resume_subscription(
+        &self,
+        request: Request<wire::ResumeSubscriptionRequest>,
+    ) -> Result<Response<wire::ResumeSubscriptionResponse>, Status> {
+        let (name, how) = feeds::read(request.into_inner())?;
+        feeds::went_on(&name, self.subscriptions.go_on(&name, how).await.map_err(database)?)?;
+        tracing::warn!({ fields::SUBSCRIPTION } = name, "a subscription was told to go on");
+        Ok(Response::new(wire::ResumeSubscriptionResponse {}))
     }
 
     async fn list_parked_messages(

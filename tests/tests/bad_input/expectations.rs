@@ -77,6 +77,8 @@ const PARKED_WANTED: Rule =
 const MODEL: Rule = Rule::Text(PARKED.required().unknown("nonsense", Told::NotFound("READ_MODEL_NOT_FOUND")));
 const RELAYED_TOPIC: Rule =
     Rule::Text(PARKED.required().unknown("nonsense", Told::NotFound("RELAY_NOT_FOUND")));
+const SUBSCRIPTION: Rule =
+    Rule::Text(PARKED.required().unknown("nonsense", Told::NotFound("SUBSCRIPTION_NOT_FOUND")));
 const PARKED_POSITION: Rule =
     Number(1, i64::MAX, Some((i64::MAX, Told::NotFound("PARKED_MESSAGE_NOT_FOUND"))));
 
@@ -105,6 +107,12 @@ pub const RULES: &[(&str, Rule)] = &[
     ("shop.operations.v1.RefillTopicRequest.topic", RELAYED_TOPIC),
     ("shop.operations.v1.ResumeRelayRequest.topic", RELAYED_TOPIC),
     ("shop.operations.v1.ResumeRelayRequest.position", Number(0, i64::MAX, None)),
+    ("shop.operations.v1.GetSubscriptionRequest.subscription", SUBSCRIPTION),
+    ("shop.operations.v1.ResumeSubscriptionRequest.subscription", SUBSCRIPTION),
+    ("shop.operations.v1.ResumeSubscriptionRequest.from_beginning", Flag),
+    ("shop.operations.v1.ResumeSubscriptionRequest.checked", Message(Optional)),
+    ("shop.operations.v1.ResumeSubscriptionRequest.checked.incarnation", Number(1, i32::MAX as i64, None)),
+    ("shop.operations.v1.ResumeSubscriptionRequest.checked.position", Number(0, i64::MAX, None)),
     ("shop.operations.v1.ListParkedMessagesRequest.subscription", Rule::Text(PARKED)),
     ("shop.operations.v1.ListParkedMessagesRequest.page_size", PageSize),
     ("shop.operations.v1.ListParkedMessagesRequest.page_token", PageToken(None)),

@@ -298,6 +298,11 @@ fn behind_orders(bases: &mut Bases, order: &Placed, refund: &Placed) {
     add_other(bases, &rpc("RefillTopic"), json!({"topic": "shop.payment.v1"}), no_relay, None);
     let resume = json!({"topic": "shop.payment.v1", "position": "1"});
     add_other(bases, &rpc("ResumeRelay"), resume, no_relay, None);
+    add(bases, &rpc("GetSubscription"), json!({"subscription": "payment.read-model"}));
+    let checked = json!({"incarnation": 1, "position": "1"});
+    let resume = json!({"subscription": "payment.read-model", "fromBeginning": true, "checked": checked});
+    let running = Unchanged::Refused("SUBSCRIPTION_NOT_STOPPED");
+    add_other(bases, &rpc("ResumeSubscription"), resume, running, None);
     add(bases, &rpc("ListParkedMessages"), json!({}));
     add_other(bases, &rpc("GetParkedMessage"), parked.clone(), none, None);
     add_other(bases, &rpc("DiscardParkedMessage"), parked, none, None);

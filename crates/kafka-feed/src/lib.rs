@@ -3,10 +3,12 @@
 //! it acknowledged is kept.
 
 pub mod client;
+mod feed;
 pub mod options;
 pub mod record;
 pub mod relay;
 pub mod topics;
 
+pub use feed::KafkaFeed;
 pub use options::KafkaOptions;
 pub use relay::Relay;

@@ -69,6 +69,63 @@ async fn requests_beyond_the_limit_are_refused_until_one_has_ended() {
 }
 
 #[tokio::test]
+async fn a_request_beyond_the_limit_waits_for_its_turn_in_a_bounded_queue() {
+    let options = Options {
+        max_in_flight: 1,
+        max_queued: 1,
+        queue_timeout: Duration::from_secs(120),
+        ..Options::default()
+    };
+    let go_on = Arc::new(tokio::sync::Semaphore::new(0));
+    let gate = Arc::clone(&go_on);
+    let harness = Harness::with(options, move |_| {
+        let gate = Arc::clone(&gate);
+        let one = stream::once(async move {
+            gate.acquire().await.unwrap().forget();
+            json!({"etag": "7"})
+        });
+        Reply::Stream(one.boxed(), tonic::Status::ok(""))
+    });
+    let begin = || {
+        let router = harness.router.clone();
+        tokio::spawn(tower::ServiceExt::oneshot(router, request("GET", "/v1/things/a", &[], "")))
+    };
+    let first = begin();
+    harness.backend.called(1).await;
+    // One of these two finds a place in the queue, the other is refused at once.
+    let mut others = stream::FuturesUnordered::from_iter([begin(), begin()]);
+    assert_eq!(others.next().await.unwrap().unwrap().unwrap().status(), 503);
+    go_on.add_permits(2);
+    assert_eq!(first.await.unwrap().unwrap().status(), 200);
+    assert_eq!(others.next().await.unwrap().unwrap().unwrap().status(), 200);
+    assert_eq!(harness.backend.calls().len(), 2);
+}
+
+#[tokio::test]
+async fn bodies_that_do_not_fit_beside_those_that_are_held_are_refused() {
+    const BODY: usize = 8 * 1024;
+    let options = Options { body_limit: BODY, max_body_bytes: BODY, ..Options::default() };
+    let harness = Harness::with(options, |call| {
+        if call.request["text"].as_str().unwrap_or_default().len() > 1000 {
+            Reply::Never
+        } else {
+            Reply::Echo
+        }
+    });
+    let large = format!("{{\"text\":\"{}\"}}", "x".repeat(BODY - 11));
+    let router = harness.router.clone();
+    let slow = tokio::spawn(tower::ServiceExt::oneshot(router, request("POST", "/v1/echo", &[JSON], &large)));
+    harness.backend.called(1).await;
+    let refused = harness.post("/v1/echo", &large).await;
+    refused.problem(503);
+    assert_eq!((refused.header("retry-after"), refused.header("connection")), ("1", "close"));
+    assert_eq!(harness.get("/v1/echo?text=a").await.status, 200, "what has no body needs no room");
+    slow.abort();
+    assert!(slow.await.unwrap_err().is_cancelled());
+    assert_eq!(harness.post("/v1/echo", r#"{"text": "a"}"#).await.status, 200);
+}
+
+#[tokio::test]
 async fn long_answers_are_compressed_when_the_client_takes_it_and_those_with_an_etag_never() {
     let text = "x".repeat(5000);
     let reply = text.clone();

@@ -151,3 +151,15 @@ async fn a_client_that_does_not_take_events_is_told() {
         assert_eq!(streaming(two(), Status::ok("")).ask(watch(accept)).await.status, 200, "{accept}");
     }
 }
+
+#[tokio::test]
+async fn a_stream_whose_service_stops_ends_without_a_word_so_that_the_client_connects_again() {
+    let stopping = service_runtime::status::unavailable(
+        service_runtime::status::reason::STOPPING,
+        "the server is stopping",
+        Duration::from_secs(1),
+    );
+    let answer = streaming(two(), stopping).get("/v1/things/a:watch").await;
+    let names: Vec<_> = events(&answer.body).into_iter().map(|(name, ..)| name).collect();
+    assert_eq!(names, ["created", "wasRemoved"]);
+}

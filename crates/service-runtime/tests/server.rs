@@ -175,6 +175,17 @@ async fn a_full_server_sheds_calls_and_still_answers_health() {
 }
 
 #[tokio::test]
+async fn health_is_followed_also_when_all_places_of_streams_are_taken() {
+    let running = start(ServerOptions { max_streams: 1, ..ServerOptions::default() }).await;
+    let channel = running.channel().await;
+    let mut open = follow(channel.clone(), "").await.unwrap();
+    assert_eq!(soon(open.next()).await.unwrap().unwrap(), "first");
+    let watch = HealthClient::new(channel).watch(HealthCheckRequest::default()).await;
+    let first = soon(watch.unwrap().into_inner().message()).await.unwrap().unwrap();
+    assert_eq!(first.status(), ServingStatus::Serving);
+}
+
+#[tokio::test]
 async fn an_open_stream_counts_until_its_client_leaves() {
     let running = start(ServerOptions { max_streams: 1, ..ServerOptions::default() }).await;
     let channel = running.channel().await;

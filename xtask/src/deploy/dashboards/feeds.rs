@@ -133,6 +133,13 @@ pub(super) const DASHBOARD: Dashboard = Dashboard {
                 ),
                 panel(
                     Lines(2),
+                    "Records not yet read from Kafka",
+                    "",
+                    "none",
+                    &[Query("sum by (subscription) (subscription_backlog_records)", "{{subscription}}")],
+                ),
+                panel(
+                    Lines(2),
                     "Handling a page, p99",
                     "",
                     "s",

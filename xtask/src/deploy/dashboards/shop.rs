@@ -35,7 +35,7 @@ pub(super) const DASHBOARD: Dashboard = Dashboard {
                     "Part of the requests that ended with 5xx.",
                     "percentunit",
                     &[Query(
-                        r#"sum(rate(http_server_handled_total{http_status=~"5.."}[$__rate_interval])) / sum(rate(http_server_handled_total[$__rate_interval])) or vector(0) * sum(up)"#,
+                        r#"sum(rate(http_server_handled_total{http_status=~"5.."}[$__rate_interval])) / sum(rate(http_server_handled_total[$__rate_interval])) or vector(0)"#,
                         "",
                     )],
                 ),
@@ -58,7 +58,7 @@ pub(super) const DASHBOARD: Dashboard = Dashboard {
                     "Alerts",
                     "Firing now; the list is in Prometheus.",
                     "none",
-                    &[Query(r#"sum(ALERTS{alertstate="firing"}) or 0 * sum(up)"#, "")],
+                    &[Query(r#"sum(ALERTS{alertstate="firing"}) or vector(0)"#, "")],
                 ),
             ],
         },

@@ -15,8 +15,10 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use compose::Composition;
-use metrics::Exported;
+pub use metrics::Exported;
+pub use prometheus::read_yaml;
 use tools::DeployTools;
+pub use tools::pip_install;
 
 /// Everything but the compositions that needs no tool of its own is in here, relative to the workspace.
 const FOLDER: &str = "deploy";

@@ -6,6 +6,7 @@
 mod apt;
 mod bench;
 mod deploy;
+mod helm;
 mod servers;
 mod test;
 mod tidy;
@@ -23,6 +24,7 @@ cargo xtask COMMAND
   bench [ARGUMENTS]         provides servers, then runs the benchmarks in release mode
   tidy                      checks the dependency arrows of the design
   deploy                    checks what deploys the services; a step of `test`
+  helm                      checks the chart; a step of `test`
   dashboards                writes Grafana's dashboards from their tables
   help [COMMAND]            this text, or more about one command
 ";
@@ -61,6 +63,8 @@ fn dispatch(arguments: &[String]) -> Result<bool> {
         ("bench", _) => bench::run(rest),
         ("deploy", _) if rest.is_empty() => deploy::run(&workspace_root()),
         ("deploy", _) => bail!("`deploy` takes no arguments"),
+        ("helm", _) if rest.is_empty() => helm::run(&workspace_root()),
+        ("helm", _) => bail!("`helm` takes no arguments"),
         ("dashboards", _) if rest.is_empty() => deploy::write_dashboards(&workspace_root()),
         ("dashboards", _) => bail!("`dashboards` takes no arguments"),
         ("tidy", _) if rest.is_empty() => tidy::run(&workspace_root()),

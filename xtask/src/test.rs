@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::servers::Servers;
 use crate::tools::Tools;
-use crate::{cargo, deploy, target_folder, tidy, workspace_root};
+use crate::{cargo, deploy, helm, target_folder, tidy, workspace_root};
 
 pub const HELP: &str = "\
 cargo xtask test [OPTIONS] [FILTER]
@@ -22,9 +22,10 @@ server and a throwaway Kafka broker, then runs the steps below. FILTER goes to `
   --only STEP,..   only these steps
   --docker         the step docker too: builds the image, brings docker-compose.yml up and plays the demo on it
 
-steps: servers fmt tidy clippy doc build deploy test download docker
+steps: servers fmt tidy clippy doc build deploy test helm download docker
 The step deploy reads Dockerfile, compositions, alerts and dashboards with hadolint (PyPI), docker-compose and promtool
-(Debian packages).
+(Debian packages); the step helm renders the chart with Helm and kubeconform (built with Go into ~/.cache/storeline/bin) and
+holds it against schemas from PyPI and Go modules.
 ";
 
 /// From a clean clone, on two cores.
@@ -38,7 +39,7 @@ const FEATURES: &str = "product-service/process,inventory-service/process,order-
                         payment-service/process,saga-orchestrator/process,api-gateway/process,\
                         benches/kafka";
 
-const STEPS: [Step; 10] = [
+const STEPS: [Step; 11] = [
     Step { name: "servers", quick: true, run: ask_servers },
     Step { name: "fmt", quick: true, run: |run| run.cargo(&["fmt", "--all", "--check"]) },
     Step { name: "tidy", quick: true, run: |_| tidy::run(&workspace_root()) },
@@ -62,6 +63,8 @@ const STEPS: [Step; 10] = [
     },
     Step { name: "deploy", quick: true, run: |_| deploy::run(&workspace_root()) },
     Step { name: "test", quick: true, run: test_workspace },
+    // After the tests, which build the programs that it asks what they read.
+    Step { name: "helm", quick: false, run: |_| helm::run(&workspace_root()) },
     Step {
         name: "download",
         quick: false,

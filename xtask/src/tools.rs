@@ -51,16 +51,21 @@ fn curl() -> Result<PathBuf> {
 }
 
 fn grpcurl() -> Result<PathBuf> {
-    let cached = cache_folder()?.join("grpcurl");
-    if let Some(found) = find_on_path("grpcurl").or_else(|| cached.is_file().then(|| cached.clone())) {
+    go_tool("grpcurl", GRPCURL, &GRPCURL_VERSIONS)
+}
+
+/// The program `name`, found or built with Go from `package` at the first of `versions` that can be had.
+pub fn go_tool(name: &str, package: &str, versions: &[&str]) -> Result<PathBuf> {
+    let cached = cache_folder()?.join(name);
+    if let Some(found) = find_on_path(name).or_else(|| cached.is_file().then(|| cached.clone())) {
         return Ok(found);
     }
     let go = go()?;
-    println!("  installing grpcurl into {} (once, takes minutes)", cached.display());
+    println!("  installing {name} into {} (once, takes minutes)", cached.display());
     let mut refusals = String::new();
-    for version in std::iter::repeat_n(GRPCURL_VERSIONS, INSTALL_ATTEMPTS).flatten() {
+    for version in std::iter::repeat_n(versions, INSTALL_ATTEMPTS).flatten() {
         let output = Command::new(&go)
-            .args(["install", &format!("{GRPCURL}@{version}")])
+            .args(["install", &format!("{package}@{version}")])
             .env("GOBIN", cache_folder()?)
             .env_remove("GOOS")
             .env_remove("GOARCH")
@@ -71,10 +76,11 @@ fn grpcurl() -> Result<PathBuf> {
         }
         refusals.push_str(&format!("{version}: {}\n", String::from_utf8_lossy(&output.stderr)));
     }
-    bail!("`go install {GRPCURL}` failed. Put grpcurl on the PATH by other means and repeat.\n{refusals}")
+    bail!("`go install {package}` failed. Put {name} on the PATH by other means and repeat.\n{refusals}")
 }
 
-fn go() -> Result<PathBuf> {
+/// Go itself.
+pub fn go() -> Result<PathBuf> {
     let usual = PathBuf::from("/usr/local/go/bin/go");
     if let Some(found) = find_on_path("go").or_else(|| usual.is_file().then_some(usual)) {
         return Ok(found);

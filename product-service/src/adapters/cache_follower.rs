@@ -23,6 +23,8 @@ use crate::domain::product::Product;
 pub const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 /// With more to catch up on than these events the cache is emptied instead.
 const MAX_BEHIND: i64 = 500;
+/// Incarnations of a log that can be told apart.
+const INCARNATIONS: i64 = 1_000_000;
 
 /// What it follows.
 pub struct CacheFollower {
@@ -49,8 +51,8 @@ enum LookError {
 
 /// How far the projections were at a look.
 struct Seen {
-    /// In the partition that was the furthest behind, which is what a read is sure to show.
-    as_of: AsOf,
+    /// Which version of the tables serves.
+    version: i64,
     products: Vec<Place>,
     stock: Vec<Place>,
 }
@@ -65,10 +67,17 @@ fn is_near(before: &[Place], now: &[Place]) -> bool {
 }
 
 impl Seen {
-    fn of(version: i64, products: Vec<Place>, stock: Vec<Place>) -> Self {
-        let lowest = |places: &[Place]| places.iter().map(|place| place.position).min().unwrap_or(0);
-        let as_of = AsOf { version, products: lowest(&products), stock: lowest(&stock) };
-        Self { as_of, products, stock }
+    /// Where what is shared must have been read by whoever knows only of changes after these places: at the furthest of
+    /// them, since up to there any partition may hold a change that is not known. Positions of another incarnation of
+    /// inventory's log mean something else, so that is a part of the version.
+    fn floor(&self) -> AsOf {
+        let furthest = |places: &[Place]| places.iter().map(|place| place.position).max().unwrap_or(0);
+        let incarnation = self.stock.iter().map(|place| place.incarnation).max().unwrap_or(0);
+        AsOf {
+            version: self.version * INCARNATIONS + i64::from(incarnation),
+            products: furthest(&self.products),
+            stock: furthest(&self.stock),
+        }
     }
 }
 
@@ -90,12 +99,14 @@ impl CacheFollower {
     }
 
     async fn look(&self, seen: Option<&Seen>) -> Result<Seen, LookError> {
-        // First: a switch after it is seen by the next look.
-        let version = self.rebuilds.switches(MODEL).await?;
-        let products = self.read_model.stored_places().await?;
-        let now = Seen::of(version, products, self.availability.stored_places().await?);
+        let now = Seen {
+            // First: a switch after it is seen by the next look.
+            version: self.rebuilds.switches(MODEL).await?,
+            products: self.read_model.stored_places().await?,
+            stock: self.availability.stored_places().await?,
+        };
         let followed = seen.filter(|seen| {
-            let same_tables = seen.as_of.version == now.as_of.version;
+            let same_tables = seen.version == now.version;
             same_tables && is_near(&seen.products, &now.products) && is_near(&seen.stock, &now.stock)
         });
         // Else it is the first look, another version of the tables, too much at once, or a checkpoint was moved back.
@@ -121,8 +132,9 @@ impl CacheFollower {
             let back = if is_log { back } else { 0 };
             places.iter().map(|place| place.moved_to((place.position - back).max(0))).collect()
         };
-        let begun = Seen::of(now.as_of.version, earlier(&now.products), earlier(&now.stock));
-        self.cache.clear(begun.as_of);
+        let begun =
+            Seen { version: now.version, products: earlier(&now.products), stock: earlier(&now.stock) };
+        self.cache.clear(begun.floor());
         begun
     }
 
@@ -187,4 +199,30 @@ async fn read_up_to<F: Feed + ?Sized>(
         }
     }
     Ok(messages)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(position: i64, incarnation: i32) -> Place {
+        Place { position, incarnation, ..Place::default() }
+    }
+
+    #[test]
+    fn what_is_shared_must_have_been_read_at_the_furthest_place_that_is_not_known_before() {
+        let stock = vec![place(7, 2), place(90, 2), place(40, 2)];
+        let seen = Seen { version: 3, products: vec![place(500, 1)], stock };
+        // A change at 60 in the second partition is not known, and an entry of 50 may lack it.
+        let expected = AsOf { version: 3 * INCARNATIONS + 2, products: 500, stock: 90 };
+        assert_eq!(seen.floor(), expected);
+    }
+
+    #[test]
+    fn another_incarnation_of_a_feed_is_another_version_and_no_small_step() {
+        let before = Seen { version: 0, products: vec![place(5, 1)], stock: vec![place(9, 1)] };
+        let restored = Seen { version: 0, products: vec![place(5, 1)], stock: vec![place(9, 2)] };
+        assert_ne!(before.floor(), restored.floor());
+        assert!(is_near(&before.stock, &before.stock) && !is_near(&before.stock, &restored.stock));
+    }
 }

@@ -9,8 +9,8 @@ use std::time::Duration;
 use contracts::shop::operations::v1 as wire;
 use eventsourcing::{
     CommandProcessor, Decide, Decider, DomainEvent, EventLog, HandlerError, LogOptions, Message, Position,
-    ProcessorOptions, Projection, Rebuilds, RecordedEvent, StreamId, SubscriptionHandle, SubscriptionOptions,
-    Subscriptions,
+    ProcessorOptions, Projection, Rebuilds, RecordedEvent, RelayStore, StreamId, SubscriptionHandle,
+    SubscriptionOptions, SubscriptionState, Subscriptions, Wanted,
 };
 use serde::{Deserialize, Serialize};
 use service_runtime::auth::Tokens;
@@ -208,6 +208,43 @@ async fn a_discarded_message_is_gone() {
         (Code::NotFound, operations::PARKED_MESSAGE_NOT_FOUND)
     );
     running.until_parked(2).await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn what_an_operator_asks_of_a_relay_is_there_for_it_whichever_replica_was_asked() {
+    let mut running = start().await;
+    let refill = |topic: &str| by_operator(wire::RefillTopicRequest { topic: topic.into() });
+    let unknown = running.client.refill_topic(refill("shop.counters.v1")).await.unwrap_err();
+    assert_eq!(reason_of(&unknown), operations::RELAY_NOT_FOUND);
+
+    // As the relay of any replica does.
+    let pool = sqlx::PgPool::connect(running._database.url()).await.unwrap();
+    let store = RelayStore::new(pool.clone(), "shop.counters.v1", "counters");
+    let place = store.begin(1).await.unwrap();
+    store.advance(place.term, 3, &[2, 1]).await.unwrap();
+    store.report(place.term, &SubscriptionState::Stopped("made anew".into())).await.unwrap();
+    running.client.refill_topic(refill("shop.counters.v1")).await.unwrap();
+    let relays = running
+        .client
+        .list_relays(by_operator(wire::ListRelaysRequest {}))
+        .await
+        .unwrap()
+        .into_inner()
+        .relays;
+    let [relay] = relays.as_slice() else { panic!("there is one: {relays:?}") };
+    assert_eq!((relay.position, relay.head, relay.wanted.as_str()), (3, 4, "REFILL"));
+    assert_eq!((relay.state.as_str(), relay.error.as_str()), ("STOPPED", "made anew"));
+    assert_eq!(store.wanted().await.unwrap(), Some(Wanted::Refill));
+
+    // What a relay of an earlier term stores has no effect.
+    let later = store.begin(1).await.unwrap();
+    assert!(later.term > place.term && later.position == 3);
+    assert!(!store.advance(place.term, 4, &[9, 9]).await.unwrap());
+    let resume = wire::ResumeRelayRequest { topic: "shop.counters.v1".into(), position: 2 };
+    running.client.resume_relay(by_operator(resume)).await.unwrap();
+    assert_eq!(store.wanted().await.unwrap(), Some(Wanted::ResumeAfter(2)));
+    pool.close().await;
     running.stop().await;
 }
 

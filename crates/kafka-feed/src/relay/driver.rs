@@ -85,13 +85,13 @@ impl Driver {
             let begun = Instant::now();
             let mut term = 0;
             let ended = self.term(&mut term).await;
-            self.metrics.stand_by();
             if begun.elapsed() >= GOOD_TERM {
                 backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
             }
             match ended {
-                Ended::Over => {}
+                Ended::Over => self.metrics.stand_by(),
                 Ended::Again(why) => {
+                    self.measure_backlog().await;
                     tracing::warn!(topic = self.topic.name(), why, "the relay begins again");
                     self.say(term, SubscriptionState::Retrying(why)).await;
                     self.sleep(backoff.take()).await;
@@ -119,6 +119,7 @@ impl Driver {
         let Some(lease) = self.leases.try_acquire(&name).await? else {
             self.state.send_replace(SubscriptionState::StandBy);
             self.readiness.ready();
+            self.metrics.stand_by();
             self.sleep(LOOK).await;
             return Ok(None);
         };
@@ -222,9 +223,7 @@ impl Driver {
 
     /// Nothing goes on by itself now, but the log does, and how far the topic is behind can be seen.
     async fn wait_for_operator(&self) {
-        self.metrics.active.set(1.0);
         self.metrics.stopped.set(1.0);
-        let position = *self.acknowledged.borrow();
         while !self.stop.is_cancelled() {
             self.sleep(LOOK).await;
             match self.store.wanted().await {
@@ -232,16 +231,22 @@ impl Driver {
                 Ok(Some(_)) => break,
                 Err(error) => tracing::debug!(%error, "what operators want cannot be read"),
             }
-            if let Ok(newest) = self.feed.newest(0).await {
-                self.metrics.backlog.set((newest - position).max(0) as f64);
-            }
-            if let Ok(page) = self.feed.read(0, Place::at(position), 1).await
-                && let Some(oldest) = page.messages.first()
-            {
-                self.metrics.oldest.set(super::run::age(oldest.time));
-            }
+            self.measure_backlog().await;
         }
-        self.metrics.stand_by();
+        self.metrics.stopped.set(0.0);
+    }
+
+    /// How far the topic is behind while nothing is sent; the database may be away, too.
+    async fn measure_backlog(&self) {
+        let position = *self.acknowledged.borrow();
+        if let Ok(newest) = self.feed.newest(0).await {
+            self.metrics.backlog.set((newest - position).max(0) as f64);
+        }
+        if let Ok(page) = self.feed.read(0, Place::at(position), 1).await
+            && let Some(oldest) = page.messages.first()
+        {
+            self.metrics.oldest.set(super::run::age(oldest.time));
+        }
     }
 
     /// Makes known what the relay does, here and to whoever asks another replica.

@@ -1,6 +1,8 @@
 //! What stands in a topic while nothing is wrong.
 
-use eventsourcing::SubscriptionState;
+use std::time::Duration;
+
+use eventsourcing::{LogOptions, SubscriptionState};
 use kafka_feed::record::Content;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use testkit::{SOON, eventually};
@@ -114,4 +116,26 @@ async fn of_two_replicas_one_relays_and_hears_of_the_others_commits() {
     caught_up(&second).await;
     verify(&second, &options).await;
     second.stop().await;
+}
+
+#[tokio::test]
+async fn a_relay_that_hardly_ever_looks_hears_the_other_replica_ring() {
+    let (database, options) = (database().await, options());
+    let rarely = Duration::from_secs(86_400);
+    let deaf = LogOptions { poll_interval: rarely, ..LogOptions::new(LOG, database.url()) };
+    let at_work = Replica::open_with(deaf).await;
+    let relay = at_work.relay(&options).await.unwrap();
+    let mut state = relay.state();
+    let running = state.wait_for(|state| *state == SubscriptionState::Running);
+    tokio::time::timeout(SOON, running).await.unwrap().unwrap();
+    let other = Replica::open(database.url()).await;
+    let _standing_by = other.relay(&options).await.unwrap();
+    // What was rung before somebody listened is found with what is rung later.
+    eventually("the bell is heard", SOON, || async {
+        other.write(1).await;
+        (*relay.acknowledged().borrow() > 0).then_some(())
+    })
+    .await;
+    other.stop().await;
+    at_work.stop().await;
 }

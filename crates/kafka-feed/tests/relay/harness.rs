@@ -67,7 +67,11 @@ pub struct Replica {
 
 impl Replica {
     pub async fn open(database_url: &str) -> Self {
-        let log = EventLog::open(LogOptions::new(LOG, database_url)).await.unwrap();
+        Self::open_with(LogOptions::new(LOG, database_url)).await
+    }
+
+    pub async fn open_with(options: LogOptions) -> Self {
+        let log = EventLog::open(options).await.unwrap();
         let processor = CommandProcessor::start(log.clone(), ProcessorOptions::default());
         let feed = Arc::new(LogFeed::new(log.clone(), "/shop/ledger", publish));
         let (shutdown, readiness) = (Shutdown::new(), Readiness::new());

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use eventsourcing::{
-    DecodeError, EventLog, IntegrationEvent, IntegrationFeed, LogFeed, Published, RecordedEvent,
+    DecodeError, EventLog, IntegrationEvent, IntegrationFeed, LogFeed, Place, Published, RecordedEvent,
     SubscriptionState,
 };
 use kafka_feed::{KafkaOptions, Relay, record};
@@ -137,7 +137,7 @@ async fn throughput(run: &mut Run<'_>) -> anyhow::Result<()> {
     // The topic is there when a service starts, but for its first time.
     kafka_feed::topics::Topic::new(&options, "bench", Default::default())?.provide().await?;
     let feed = feed_of(store.log());
-    let (newest, size) = (feed.newest().await?, mean_size(&feed).await?);
+    let (newest, size) = (feed.newest(0).await?, mean_size(&feed).await?);
     let begun = Instant::now();
     let relaying = Relaying::begin(store.log(), feed, &options).await?;
     let mut acknowledged = relaying.relay.acknowledged();
@@ -155,7 +155,7 @@ async fn throughput(run: &mut Run<'_>) -> anyhow::Result<()> {
 
 /// Bytes of a record, with its key and headers.
 async fn mean_size(feed: &IntegrationFeed) -> anyhow::Result<usize> {
-    let page = feed.read(0, 100).await?;
+    let page = feed.read(0, Place::at(0), 100).await?;
     ensure!(!page.messages.is_empty(), "the log is empty");
     let size = |event: &IntegrationEvent| {
         let headers = record::event_headers(feed.log(), feed.incarnation(), event);

@@ -2,6 +2,8 @@
 //! neither remembers readers nor pushes to them; that is a subscription's work. It may be divided into partitions, and
 //! then its source may say which process handles which.
 
+mod partition;
+
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -15,6 +17,7 @@ use uuid::Uuid;
 use crate::command::Metadata;
 use crate::decider::DecodeError;
 use crate::log::{EventLog, RecordedEvent};
+pub use partition::partition_of;
 
 /// The messages of one log, in one or more partitions. Each partition is an ordered sequence that can be read again from
 /// any place. All messages of a key are in one partition.

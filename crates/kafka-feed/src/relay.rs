@@ -16,7 +16,6 @@ mod bell;
 mod driver;
 mod flight;
 pub mod metrics;
-mod partition;
 mod producer;
 mod run;
 
@@ -24,7 +23,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use eventsourcing::{EventLog, IntegrationFeed, Leases, RelayStore, SubscriptionState};
-pub use partition::partition_of;
 use rdkafka::error::KafkaError;
 use service_runtime::{Readiness, Shutdown};
 use tokio::sync::watch;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
+use eventsourcing::feed::partition_of;
 use eventsourcing::{FeedError, IntegrationEvent, Page, Place, RelayPlace, SubscriptionState, fault};
 use futures::future::BoxFuture;
 use rdkafka::error::RDKafkaErrorCode;
@@ -14,7 +15,6 @@ use tokio::sync::watch;
 
 use super::driver::{Driver, Ended, compare};
 use super::flight::Flight;
-use super::partition::partition_of;
 use super::producer::{Outgoing, Producer, Refused, Report, Reports, WATERMARK};
 use crate::record;
 use crate::topics::{Extent, Topic, TopicError};

@@ -1,6 +1,6 @@
-//! To which partition a key belongs: as Kafka's own Java client has it (`murmur2_random` in librdkafka), for the number
-//! of partitions that is configured. The relay says the partition itself, so that partitions that somebody adds to a
-//! topic move no key.
+//! To which partition of a feed a key belongs: as Kafka's own Java client has it (`murmur2_random` in librdkafka), for
+//! the number of partitions that is configured. Who writes a partitioned feed says the partition itself, so that
+//! partitions that somebody adds move no key; whoever judges how far a subscription is asks here, too.
 
 const SEED: u32 = 0x9747_b28c;
 const M: u32 = 0x5bd1_e995;
@@ -52,7 +52,7 @@ mod tests {
     #[test]
     fn every_key_has_one_of_the_partitions_and_all_are_used() {
         let used: std::collections::BTreeSet<_> =
-            (0..1000).map(|n| partition_of(format!("order-{n}").as_bytes(), 12)).collect();
+            (0..1000).map(|n| partition_of(format!("account-{n}").as_bytes(), 12)).collect();
         assert_eq!(used, (0..12).collect());
     }
 }

@@ -123,6 +123,11 @@ impl InventoryService {
         Ok(Self { log: EventLog::open(log).await?, limits })
     }
 
+    /// Its log.
+    pub fn log(&self) -> &EventLog {
+        &self.log
+    }
+
     /// What this service publishes.
     pub fn feed(&self) -> IntegrationFeed {
         Arc::new(LogFeed::new(self.log.clone(), SOURCE, publish))

@@ -6,7 +6,8 @@ use testkit::process::{self, Binary};
 const PATH: &str = env!("CARGO_BIN_EXE_inventory-service");
 const NAME: &str = "inventory-service";
 /// What it cannot serve without.
-const REQUIRED: [&str; 3] = ["DATABASE_URL", "STORELINE_OPERATOR_TOKENS", "STORELINE_SERVICE_TOKENS"];
+const REQUIRED: [&str; 4] =
+    ["DATABASE_URL", "STORELINE_OPERATOR_TOKENS", "STORELINE_SERVICE_TOKENS", "STORELINE_KAFKA_BROKERS"];
 /// What has a rule beside.
 const RULED: [&str; 6] =
     ["BUS", "STORELINE_GRPC", "STORELINE_ADMIN", "STORELINE_DRAIN_LIMIT", "LOG_FORMAT", "GRPC_MAX_CALLS"];
@@ -35,4 +36,14 @@ async fn it_lists_every_variable_that_its_commands_read() {
 #[tokio::test]
 async fn a_database_is_migrated_by_its_owner_before_the_service_works_on_it() {
     process::assert_migrates(&binary(), NAME, LOG).await;
+}
+
+#[tokio::test]
+async fn it_serves_until_it_is_asked_to_stop() {
+    process::assert_serves(&binary(), LOG).await;
+}
+
+#[tokio::test]
+async fn it_is_alive_and_not_ready_while_its_database_is_away_and_ready_without_kafka() {
+    process::assert_survives_what_it_depends_on(&binary(), LOG).await;
 }

@@ -155,6 +155,11 @@ impl OrderService {
         Ok(Self { log, personal_data, access_tokens, options })
     }
 
+    /// Its log.
+    pub fn log(&self) -> &EventLog {
+        &self.log
+    }
+
     /// What this service publishes.
     pub fn feed(&self) -> IntegrationFeed {
         Arc::new(LogFeed::new(self.log.clone(), SOURCE, publish))

@@ -6,10 +6,11 @@ use testkit::process::{self, Binary};
 const PATH: &str = env!("CARGO_BIN_EXE_order-service");
 const NAME: &str = "order-service";
 /// What it cannot serve without.
-const REQUIRED: [&str; 5] = [
+const REQUIRED: [&str; 6] = [
     "DATABASE_URL",
     "STORELINE_OPERATOR_TOKENS",
     "STORELINE_SERVICE_TOKENS",
+    "STORELINE_KAFKA_BROKERS",
     "STORELINE_ORDER_TOKEN_KEYS",
     "STORELINE_PERSONAL_DATA_KEYS",
 ];
@@ -43,4 +44,9 @@ async fn it_lists_every_variable_that_its_commands_read() {
 #[tokio::test]
 async fn a_database_is_migrated_by_its_owner_before_the_service_works_on_it() {
     process::assert_migrates(&binary(), NAME, LOG).await;
+}
+
+#[tokio::test]
+async fn it_serves_until_it_is_asked_to_stop() {
+    process::assert_serves(&binary(), LOG).await;
 }

@@ -148,6 +148,11 @@ impl PaymentService {
         Ok(Self { log: EventLog::open(log).await?, options })
     }
 
+    /// Its log.
+    pub fn log(&self) -> &EventLog {
+        &self.log
+    }
+
     /// What it publishes.
     pub fn feed(&self) -> IntegrationFeed {
         Arc::new(LogFeed::new(self.log.clone(), integration_events::SOURCE, integration_events::publish))

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use eventsourcing::{IntegrationFeed, Migrations};
+use eventsourcing::{EventLog, IntegrationFeed, Migrations};
 use payment_service::{LOG, MIGRATIONS, Options, PaymentService, Upstream};
 use service_process::{BoxError, Feeds, Service, Started};
 use service_runtime::Secret;
@@ -28,6 +28,10 @@ impl Service for Process {
 
     async fn open(options: Options) -> Result<Self, BoxError> {
         Ok(Self(PaymentService::open(options).await?))
+    }
+
+    fn log(&self) -> &EventLog {
+        self.0.log()
     }
 
     fn feed(&self) -> IntegrationFeed {

@@ -6,8 +6,13 @@ use testkit::process::{self, Binary};
 const PATH: &str = env!("CARGO_BIN_EXE_payment-service");
 const NAME: &str = "payment-service";
 /// What it cannot serve without.
-const REQUIRED: [&str; 4] =
-    ["DATABASE_URL", "STORELINE_OPERATOR_TOKENS", "STORELINE_SERVICE_TOKENS", "STORELINE_PAYMENT_PROVIDER"];
+const REQUIRED: [&str; 5] = [
+    "DATABASE_URL",
+    "STORELINE_OPERATOR_TOKENS",
+    "STORELINE_SERVICE_TOKENS",
+    "STORELINE_KAFKA_BROKERS",
+    "STORELINE_PAYMENT_PROVIDER",
+];
 /// What has a rule beside.
 const RULED: [&str; 6] =
     ["BUS", "STORELINE_GRPC", "STORELINE_ADMIN", "STORELINE_DRAIN_LIMIT", "LOG_FORMAT", "GRPC_MAX_CALLS"];
@@ -36,4 +41,9 @@ async fn it_lists_every_variable_that_its_commands_read() {
 #[tokio::test]
 async fn a_database_is_migrated_by_its_owner_before_the_service_works_on_it() {
     process::assert_migrates(&binary(), NAME, LOG).await;
+}
+
+#[tokio::test]
+async fn it_serves_until_it_is_asked_to_stop() {
+    process::assert_serves(&binary(), LOG).await;
 }

@@ -112,6 +112,11 @@ impl ProductService {
         Ok(Self { log: EventLog::open(log).await?, cache_look_interval, redis })
     }
 
+    /// Its log.
+    pub fn log(&self) -> &EventLog {
+        &self.log
+    }
+
     /// What this service publishes.
     pub fn feed(&self) -> IntegrationFeed {
         Arc::new(LogFeed::new(self.log.clone(), SOURCE, publish))

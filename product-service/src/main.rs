@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use eventsourcing::{IntegrationFeed, Migrations};
+use eventsourcing::{EventLog, IntegrationFeed, Migrations};
 use product_service::{LOG, MIGRATIONS, Options, ProductService, Upstream};
 use service_process::{BoxError, Feeds, Service, Started};
 use service_runtime::Secret;
@@ -35,6 +35,10 @@ impl Service for Process {
 
     async fn open(options: Options) -> Result<Self, BoxError> {
         Ok(Self(ProductService::open(options).await?))
+    }
+
+    fn log(&self) -> &EventLog {
+        self.0.log()
     }
 
     fn feed(&self) -> IntegrationFeed {

@@ -103,6 +103,11 @@ impl SagaOrchestrator {
         Ok(Self { log: EventLog::open(log).await?, policy: options.policy })
     }
 
+    /// Its log.
+    pub fn log(&self) -> &EventLog {
+        &self.log
+    }
+
     /// What this service publishes: its requests to the participants.
     pub fn feed(&self) -> IntegrationFeed {
         Arc::new(LogFeed::new(self.log.clone(), SOURCE, publish))

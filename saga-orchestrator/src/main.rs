@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use eventsourcing::{IntegrationFeed, Migrations};
+use eventsourcing::{EventLog, IntegrationFeed, Migrations};
 use saga_orchestrator::{LOG, MIGRATIONS, Options, SagaOrchestrator, Upstream};
 use service_process::{BoxError, Feeds, Service, Started};
 use service_runtime::Secret;
@@ -27,6 +27,10 @@ impl Service for Process {
 
     async fn open(options: Options) -> Result<Self, BoxError> {
         Ok(Self(SagaOrchestrator::open(options).await?))
+    }
+
+    fn log(&self) -> &EventLog {
+        self.0.log()
     }
 
     fn feed(&self) -> IntegrationFeed {

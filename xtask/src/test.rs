@@ -37,7 +37,7 @@ const TESTS_AT_ONCE: usize = 4;
 /// Features that are not the default: services as programs of their own, and benchmarks with Kafka.
 const FEATURES: &str = "product-service/process,inventory-service/process,order-service/process,\
                         payment-service/process,saga-orchestrator/process,api-gateway/process,\
-                        benches/kafka";
+                        benches/kafka,shop/kafka";
 
 const STEPS: [Step; 11] = [
     Step { name: "servers", quick: true, run: ask_servers },

@@ -12,7 +12,8 @@ use service_runtime::telemetry::{LogFormat, TelemetryOptions};
 use service_runtime::{Secret, shutdown};
 use sqlx::postgres::PgConnectOptions;
 
-use crate::{Service, bus};
+use crate::Service;
+use crate::bus::Bus;
 
 /// Metrics and probes are served here unless told otherwise.
 const ADMIN_PORT: u16 = 9464;
@@ -26,7 +27,7 @@ pub(crate) struct Serve<S: Service> {
     pub drain_limit: Duration,
     pub server: ServerOptions,
     pub telemetry: TelemetryOptions,
-    pub bus: bus::Options,
+    pub bus: Bus,
     pub service: S::Options,
 }
 
@@ -43,7 +44,7 @@ impl<S: Service> Serve<S> {
             server: ServerOptions::read(reader),
             telemetry: telemetry::<S>(reader),
             service: S::read(reader, database_url.clone()),
-            bus: bus::Options::read(reader),
+            bus: Bus::read(reader),
             database_url,
         }
     }

@@ -15,7 +15,7 @@ mod serve;
 use std::future::Future;
 use std::process::ExitCode;
 
-use eventsourcing::{IntegrationFeed, Migrations, Rebuilds, Subscriptions};
+use eventsourcing::{EventLog, IntegrationFeed, Migrations, Rebuilds, Subscriptions};
 use service_runtime::Secret;
 use service_runtime::config::ConfigReader;
 use service_runtime::grpc::Services;
@@ -51,6 +51,9 @@ pub trait Service: Sized + Send + 'static {
 
     /// Opens it on its database, which is migrated.
     fn open(options: Self::Options) -> impl Future<Output = Result<Self, BoxError>> + Send;
+
+    /// Its log.
+    fn log(&self) -> &EventLog;
 
     /// What it publishes.
     fn feed(&self) -> IntegrationFeed;

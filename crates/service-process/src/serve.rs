@@ -8,10 +8,10 @@ use service_runtime::grpc::{GrpcError, GrpcServer};
 use service_runtime::metrics::{AdminServer, Metrics, MetricsError};
 use service_runtime::shutdown::ShutdownError;
 use service_runtime::telemetry::{self, TelemetryError};
-use service_runtime::{Readiness, Shutdown, operations};
+use service_runtime::{Readiness, Shutdown, fields, operations};
 use tokio::net::TcpListener;
 
-use crate::bus::{Bus, BusError};
+use crate::bus::BusError;
 use crate::{BoxError, ListenError, Service, config, database_watch, listen, watch_database};
 
 /// How long the start waits until the read models show what was acknowledged before.
@@ -40,7 +40,7 @@ pub(crate) enum Failure {
     Service(#[from] BoxError),
     #[error(transparent)]
     Grpc(#[from] GrpcError),
-    #[error("the address of gRPC: {0}")]
+    #[error("the address of a listener: {0}")]
     Address(#[source] std::io::Error),
     #[error(transparent)]
     Stop(#[from] ShutdownError),
@@ -56,7 +56,10 @@ pub(crate) async fn serve<S: Service>(config: config::Serve<S>) -> Result<(), Fa
     let starting = readiness.component("service");
     // Taken ports are known before anything is opened, and nothing that is opened can sit on them.
     let grpc = listen(config.grpc, "STORELINE_GRPC").await?;
-    let admin = AdminServer::on(listen(config.admin, "STORELINE_ADMIN").await?, metrics, &readiness);
+    let admin = listen(config.admin, "STORELINE_ADMIN").await?;
+    let address = admin.local_addr().map_err(Failure::Address)?;
+    tracing::info!({ fields::ADDRESS } = %address, "metrics and probes listen");
+    let admin = AdminServer::on(admin, metrics, &readiness);
     shutdown.spawn_worker("admin", admin.serve(shutdown.stop_working()));
 
     let drain_limit = config.drain_limit;
@@ -93,9 +96,8 @@ async fn start<S: Service>(
     shutdown.spawn_worker("database watch", watch);
 
     let service = S::open(config.service).await?;
-    let bus = Bus::connect(&config.bus, S::LOG, shutdown).await?;
-    bus.publish(service.feed(), &config.database_url, shutdown).await?;
-    let feeds = bus.feeds(S::FOLLOWS, shutdown).await?;
+    config.bus.publish(service.feed(), service.log(), shutdown, readiness).await?;
+    let feeds = config.bus.feeds(S::FOLLOWS);
     let started = service.start(feeds, shutdown.stop_working(), shutdown.worker_tasks()).await?;
     if !started.subscriptions.caught_up(CATCH_UP).await {
         tracing::info!("read models are still catching up with the log");

@@ -49,6 +49,14 @@ impl TestDatabase {
         Self::make(&server_url(), log).await
     }
 
+    /// The same on the server that a superuser reaches at `url`.
+    ///
+    /// # Panics
+    /// When there is no server.
+    pub async fn empty_on(url: &str, log: &str) -> Self {
+        Self::make(url, log).await
+    }
+
     async fn make(url: &str, log: &str) -> Self {
         let server = PgConnectOptions::from_str(url).expect("it is a PostgreSQL URL");
         let name = format!("test_{log}_{}", Uuid::new_v4().simple());

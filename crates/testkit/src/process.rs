@@ -10,10 +10,12 @@ use std::time::Duration;
 
 use sqlx::{Connection, PgConnection};
 
-use crate::{TestDatabase, eventually};
+use crate::{Cluster, Stop, TestDatabase, eventually, kafka};
 
 /// More than any command of a binary takes, also on a busy machine.
 const COMMAND_DEADLINE: Duration = Duration::from_secs(120);
+/// What a service says once its gRPC is there.
+const GRPC_LISTENS: &str = "gRPC server listens";
 /// Processes that migrate one database at the same time.
 const MIGRATIONS_AT_ONCE: usize = 6;
 
@@ -158,6 +160,18 @@ impl RunningProcess {
         status.code()
     }
 
+    /// The address in the line in which it said `what`.
+    ///
+    /// # Panics
+    /// When it did not.
+    pub async fn address(&mut self, what: &str) -> String {
+        self.says(what).await;
+        let said = self.said();
+        let line = said.lines().find(|line| line.contains(what)).expect("it was just seen");
+        let line: serde_json::Value = serde_json::from_str(line).expect("lines are JSON");
+        line["address"].as_str().expect("the line has an address").to_owned()
+    }
+
     /// Asks it to stop, as a supervisor does.
     ///
     /// # Panics
@@ -221,7 +235,8 @@ pub async fn assert_migrates(binary: &Binary, program: &str, log: &str) {
     let binary = binary
         .clone()
         .set("DATABASE_URL", database.url())
-        .set("STORELINE_MIGRATE_DATABASE_URL", database.admin_url());
+        .set("STORELINE_MIGRATE_DATABASE_URL", database.admin_url())
+        .set("STORELINE_KAFKA_BROKERS", "127.0.0.1:1");
     let refused = binary.run(&["serve"]).await;
     assert_eq!(refused.code, Some(2), "{refused:?}");
     assert!(refused.stderr.contains(&format!("Run `{program} migrate` first")), "{}", refused.stderr);
@@ -250,6 +265,76 @@ pub async fn assert_migrates(binary: &Binary, program: &str, log: &str) {
         let done = sqlx::query(refused).execute(&mut app).await;
         assert!(done.is_err(), "the service's role may not: {refused}");
     }
+}
+
+/// It serves on a real Kafka, says so to a check beside it, and stops in order when it is asked to.
+///
+/// # Panics
+/// When it is not so.
+pub async fn assert_serves(binary: &Binary, log: &str) {
+    let database = TestDatabase::empty(log).await;
+    let binary = binary
+        .clone()
+        .set("DATABASE_URL", database.url())
+        .set("STORELINE_MIGRATE_DATABASE_URL", database.admin_url())
+        .set("STORELINE_KAFKA_BROKERS", kafka::bootstrap())
+        .set("STORELINE_KAFKA_TOPIC_PREFIX", kafka::topic_prefix())
+        .set("STORELINE_KAFKA_PARTITIONS", "2")
+        .set("STORELINE_KAFKA_REPLICATION", "1")
+        .set("STORELINE_KAFKA_MIN_INSYNC", "1");
+    let migrated = binary.run(&["migrate"]).await;
+    assert_eq!(migrated.code, Some(0), "{migrated:?}");
+    let mut process = binary.start(&["serve"]);
+    let beside = binary.set("STORELINE_GRPC", process.address(GRPC_LISTENS).await);
+    becomes_ready(&beside).await;
+    let alive = beside.run(&["healthcheck", "--live"]).await;
+    assert_eq!(alive.code, Some(0), "{alive:?}");
+    process.terminate();
+    assert_eq!(process.ended().await, Some(0), "{}", process.said());
+    assert_eq!(beside.run(&["healthcheck", "--live"]).await.code, Some(1), "nobody answers any more");
+}
+
+/// Neither a database nor a Kafka that is away ends it or keeps it from being alive; it is ready while its database is
+/// there.
+///
+/// # Panics
+/// When it is not so.
+pub async fn assert_survives_what_it_depends_on(binary: &Binary, log: &str) {
+    let mut server = Cluster::start().await;
+    let database = TestDatabase::empty_on(&server.url(), log).await;
+    let binary = binary
+        .clone()
+        .set("DATABASE_URL", database.url())
+        .set("STORELINE_MIGRATE_DATABASE_URL", database.admin_url())
+        // Nobody listens there.
+        .set("STORELINE_KAFKA_BROKERS", "127.0.0.1:1");
+    let migrated = binary.run(&["migrate"]).await;
+    assert_eq!(migrated.code, Some(0), "{migrated:?}");
+    server.stop(Stop::Immediate).await;
+    let mut process = binary.start(&["serve"]);
+    process.says("PostgreSQL does not answer: waiting for it").await;
+    server.start_again().await;
+    let beside = binary.set("STORELINE_GRPC", process.address(GRPC_LISTENS).await);
+    becomes_ready(&beside).await;
+
+    server.stop(Stop::Immediate).await;
+    eventually("it is not ready", COMMAND_DEADLINE, || async {
+        (beside.run(&["healthcheck"]).await.code == Some(1)).then_some(())
+    })
+    .await;
+    let alive = beside.run(&["healthcheck", "--live"]).await;
+    assert_eq!(alive.code, Some(0), "{alive:?}");
+    server.start_again().await;
+    becomes_ready(&beside).await;
+    process.terminate();
+    assert_eq!(process.ended().await, Some(0), "{}", process.said());
+}
+
+async fn becomes_ready(beside: &Binary) {
+    eventually("it is ready", COMMAND_DEADLINE, || async {
+        (beside.run(&["healthcheck"]).await.code == Some(0)).then_some(())
+    })
+    .await;
 }
 
 /// `config --json` lists what the commands read, of which `serve` needs those that are `required`, and `config`, `--help` and `--version` answer without a configuration.

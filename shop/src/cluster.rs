@@ -68,9 +68,11 @@ impl Cluster {
             reader.var(name, "this service's database, for `audit` and `events`").optional()
         });
         let gateway = reader.var("STORELINE_GATEWAY_URL", "where REST is, for `demo`").optional();
-        let operator_token = reader
+        // Where services have two while one is rotated, the file that they read may be read here as well.
+        let tokens: Option<Vec<Secret>> = reader
             .var("STORELINE_OPERATOR_TOKEN", "the operator's token, for all but `audit` and `events`")
             .optional();
+        let operator_token = tokens.and_then(|tokens| tokens.into_iter().next());
         let cluster = Self { addresses, databases, gateway, operator_token };
         let Self { addresses, databases, gateway, .. } = &cluster;
         let is_told = gateway.is_some()

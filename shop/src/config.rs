@@ -11,6 +11,7 @@ use service_runtime::telemetry::{LogFormat, TelemetryOptions};
 use service_runtime::{Secret, shutdown};
 
 use crate::cluster::Cluster;
+use crate::serve::Bus;
 
 /// The services in the process, in the order of their default gRPC ports.
 pub const SERVICES: [&str; 5] = ["product", "inventory", "order", "payment", "saga"];
@@ -31,6 +32,7 @@ pub struct Config {
     pub admin: SocketAddr,
     /// A PostgreSQL that somebody else runs.
     pub database_url: Option<Secret>,
+    pub bus: Bus,
     pub cors_origins: Vec<String>,
     /// None unless asked for.
     pub rate_limits: Option<api_gateway::rate::Options>,
@@ -66,6 +68,7 @@ impl Config {
             grpc,
             admin: reader.var("STORELINE_ADMIN", "where /metrics listens").default(local(ADMIN_PORT)),
             database_url: database_url(reader),
+            bus: Bus::read(reader),
             cors_origins: reader
                 .var("STORELINE_CORS_ORIGINS", "origins whose pages may call REST, with commas in between")
                 .default(Vec::new()),

@@ -1,6 +1,7 @@
 //! The composition root of the all-in-one: PostgreSQL, the five services on their logs' feeds, and the gateway
 //! that calls them inside the process. It alone sees everything, and decides nothing.
 
+mod bus;
 mod services;
 
 use std::net::SocketAddr;
@@ -19,6 +20,7 @@ use crate::config::{Config, SERVICES};
 use crate::data_folder::DataFolder;
 use crate::database::{Database, EmbeddedOptions};
 use crate::running::{ADDRESSES_FILE, Addresses, OPERATOR_TOKEN};
+pub use bus::Bus;
 use services::Keys;
 
 /// The token by which services know each other, within the data folder.
@@ -75,7 +77,7 @@ async fn serve_on(
     let tokens = Tokens::new(&[secret(OPERATOR_TOKEN)?], &[secret(SERVICE_TOKEN)?])?;
 
     let component = readiness.component("services");
-    let running = services::start(database, &keys, shutdown).await?;
+    let running = services::start(database, &keys, &config.bus, shutdown, &readiness).await?;
     for (name, service) in &running {
         // After a crash read models are behind what was acknowledged: who asks at once shall see it all the same.
         if !service.subscriptions.caught_up(CATCH_UP).await {

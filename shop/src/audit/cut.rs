@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::ops::{Index, IndexMut};
 
 use chrono::{DateTime, Utc};
+use eventsourcing::feed::partition_of;
 use eventsourcing::rebuild::NO_SWITCH;
 use eventsourcing::{EventLog, LogOptions};
 use sqlx::{AssertSqlSafe, PgConnection, Postgres, Transaction};
@@ -82,6 +83,20 @@ pub struct Snapshot {
     tasks: HashMap<String, HashSet<String>>,
     /// Whether somebody runs this service's subscriptions.
     pub running: bool,
+}
+
+/// How far a subscription came in the feed that it follows.
+#[derive(Clone, Debug, Default)]
+pub struct Reached(Vec<i64>);
+
+impl Reached {
+    /// In the partition of a key; 0 if it never began.
+    pub fn of(&self, key: &str) -> i64 {
+        match self.0.len() {
+            0 => 0,
+            partitions => self.0.get(partition_of(key.as_bytes(), partitions)).copied().unwrap_or(0),
+        }
+    }
 }
 
 /// How far a subscription came in one partition.
@@ -173,6 +188,12 @@ impl Snapshot {
         AuditError::Database { log: self.log, source }
     }
 
+    /// How far a subscription came, by the keys of what it follows. Its checkpoints stand in the order of partitions.
+    pub fn reached(&self, subscription: &str) -> Reached {
+        let checkpoints = self.checkpoints.iter().filter(|c| c.subscription == subscription);
+        Reached(checkpoints.map(|c| c.position).collect())
+    }
+
     /// How far a subscription came, in the partition that is the furthest behind; 0 if it never began.
     pub fn checkpoint(&self, subscription: &str) -> i64 {
         let checkpoints = self.checkpoints.iter().filter(|c| c.subscription == subscription);
@@ -191,7 +212,7 @@ impl Snapshot {
 
     /// Whether a subscription has handled a key's messages up to a position.
     pub fn has_handled(&self, subscription: &str, key: &str, position: i64) -> bool {
-        self.checkpoint(subscription) >= position && !self.is_parked(subscription, key)
+        self.reached(subscription).of(key) >= position && !self.is_parked(subscription, key)
     }
 
     /// Whether something is scheduled for a key.

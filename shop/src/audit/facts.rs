@@ -41,11 +41,11 @@ impl Facts {
         Self {
             catalogue: Catalogue::new(
                 snapshots[Log::Product].checkpoint(catalogue::READ_MODEL),
-                snapshots[Log::Order].checkpoint(catalogue::COPY),
+                snapshots[Log::Order].reached(catalogue::COPY),
             ),
             goods: Goods::new(
                 snapshots[Log::Inventory].checkpoint(goods::READ_MODEL),
-                snapshots[Log::Product].checkpoint(goods::AVAILABILITY),
+                snapshots[Log::Product].reached(goods::AVAILABILITY),
             ),
             orders: Orders::new(snapshots[Log::Order].checkpoint(orders::READ_MODEL)),
             payments: Payments::new(snapshots[Log::Payment].checkpoint(payments::READ_MODEL)),
@@ -58,8 +58,8 @@ impl Facts {
     pub fn see(&mut self, cut: &Cut, log: Log, event: &RecordedEvent, fact: &Fact) {
         // Another service's copy may have come further than this service's own snapshot.
         match fact {
-            Fact::Product(id, happened) => self.catalogue.copy(event.position, *id, happened),
-            Fact::Stock(sku, happened) => self.goods.announce(event.position, sku, happened),
+            Fact::Product(id, happened) => self.catalogue.copy(event, *id, happened),
+            Fact::Stock(sku, happened) => self.goods.announce(event, sku, happened),
             _ => {}
         }
         let snapshot = &cut.snapshots[log];

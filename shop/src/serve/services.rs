@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use eventsourcing::{Migrations, Rebuilds, Subscriptions};
 use service_runtime::grpc::Services;
-use service_runtime::{Secret, Shutdown, operations};
+use service_runtime::{Readiness, Secret, Shutdown, operations};
 
 use crate::database::Database;
+use crate::serve::Bus;
 
 /// In one process everything that is appended is known at once; this only finds what another process appended,
 /// such as a second shop on the same database.
@@ -33,7 +34,9 @@ pub struct Started {
 pub async fn start(
     database: &Database,
     keys: &Keys,
+    bus: &Bus,
     shutdown: &Shutdown,
+    readiness: &Readiness,
 ) -> anyhow::Result<[(&'static str, Started); 5]> {
     let (product, inventory, order, payment, saga) = tokio::try_join!(
         migrated(database, product_service::LOG, product_service::MIGRATIONS),
@@ -74,8 +77,13 @@ pub async fn start(
     })
     .await?;
 
-    let (products, stock) = (product.feed(), inventory.feed());
-    let (orders, payments, requests) = (order.feed(), payment.feed(), saga.feed());
+    let (products, stock, orders, payments, requests) = tokio::try_join!(
+        bus.connect(product.feed(), product.log(), shutdown, readiness),
+        bus.connect(inventory.feed(), inventory.log(), shutdown, readiness),
+        bus.connect(order.feed(), order.log(), shutdown, readiness),
+        bus.connect(payment.feed(), payment.log(), shutdown, readiness),
+        bus.connect(saga.feed(), saga.log(), shutdown, readiness),
+    )?;
     let (stop, tracker) = (|| shutdown.stop_working(), || shutdown.worker_tasks());
 
     let upstream = product_service::Upstream { inventory: stock.clone() };

@@ -11,7 +11,7 @@ use saga_orchestrator::domain::{Event as SagaEvent, Step};
 use uuid::Uuid;
 
 use crate::audit::AuditError;
-use crate::audit::cut::{Cut, Log};
+use crate::audit::cut::{Cut, Log, Reached};
 use crate::audit::facts::Fact;
 use crate::audit::finding::Finding;
 
@@ -122,19 +122,28 @@ pub struct Deliveries(Vec<Delivery>);
 
 struct Delivery {
     reactor: &'static Reactor,
-    checkpoint: i64,
-    /// Positions, and the ids of the commands that they lead to.
-    waiting: Vec<(i64, Uuid)>,
+    reached: Reached,
+    /// Those that are looked up next.
+    waiting: Vec<Message>,
     /// Answers that were found.
     found: i64,
     finding: Finding,
+}
+
+/// One that a reactor answers.
+struct Message {
+    position: i64,
+    /// Whether it has been handled, by the checkpoint.
+    due: bool,
+    /// What it leads to.
+    command: Uuid,
 }
 
 impl Deliveries {
     pub fn new(cut: &Cut) -> Self {
         let delivery = |reactor: &'static Reactor| Delivery {
             reactor,
-            checkpoint: cut.snapshots[reactor.of].checkpoint(reactor.name),
+            reached: cut.snapshots[reactor.of].reached(reactor.name),
             waiting: Vec::new(),
             found: 0,
             finding: Finding::invariant(
@@ -149,7 +158,8 @@ impl Deliveries {
         for delivery in self.0.iter_mut().filter(|d| d.reactor.follows == log && (d.reactor.answers)(fact)) {
             let name = delivery.reactor.name;
             let command = CommandContext::derived(name, event.event_id, 0, Metadata::default()).command_id;
-            delivery.waiting.push((event.position, command));
+            let due = event.position <= delivery.reached.of(event.stream_id.as_str());
+            delivery.waiting.push(Message { position: event.position, due, command });
         }
     }
 
@@ -183,9 +193,9 @@ impl Delivery {
         format!("subscription:{}", self.reactor.name)
     }
 
-    async fn look_up(&mut self, cut: &mut Cut, batch: &[(i64, Uuid)]) -> Result<(), AuditError> {
+    async fn look_up(&mut self, cut: &mut Cut, batch: &[Message]) -> Result<(), AuditError> {
         let snapshot = &mut cut.snapshots[self.reactor.of];
-        let commands: Vec<Uuid> = batch.iter().map(|(_, command)| *command).collect();
+        let commands: Vec<Uuid> = batch.iter().map(|message| message.command).collect();
         // The index is the way for a thousand ids, whatever the planner believes of a table that grows fast.
         let forced = sqlx::query("SET LOCAL enable_seqscan = off").execute(snapshot.connection()).await;
         forced.map_err(|error| snapshot.error(error))?;
@@ -198,11 +208,11 @@ impl Delivery {
         reset.map_err(|error| snapshot.error(error))?;
         self.found += answered.len() as i64;
 
-        let due = batch.iter().filter(|(position, _)| *position <= self.checkpoint);
+        let due = batch.iter().filter(|message| message.due);
         let missing: Vec<i64> = due
             .clone()
-            .filter(|(_, command)| !answered.contains(command))
-            .map(|(position, _)| *position)
+            .filter(|message| !answered.contains(&message.command))
+            .map(|message| message.position)
             .collect();
         self.finding.judged += due.count() as u64;
         if missing.is_empty() {

@@ -12,6 +12,7 @@ use product_service::domain::{Offer, Price, ScheduleId};
 use uuid::Uuid;
 
 use super::Keyed;
+use crate::audit::cut::Reached;
 
 /// The projection behind `products` and `variants`.
 pub const READ_MODEL: &str = "product.read-model";
@@ -67,7 +68,7 @@ pub struct ScheduleFacts {
 
 /// What the order service should know at its checkpoint: the fold of what was published.
 pub struct CatalogueCopy {
-    checkpoint: i64,
+    reached: Reached,
     pub products: HashMap<Uuid, CopiedProduct>,
     pub variants: HashMap<String, CopiedVariant>,
 }
@@ -97,15 +98,15 @@ impl Fingerprint {
 }
 
 impl Catalogue {
-    /// With the checkpoints of [`READ_MODEL`] and of [`COPY`].
-    pub fn new(checkpoint: i64, copied: i64) -> Self {
+    /// With the checkpoint of [`READ_MODEL`], and how far [`COPY`] came.
+    pub fn new(checkpoint: i64, copied: Reached) -> Self {
         Self {
             products: Keyed::new(checkpoint),
             variants: Keyed::new(checkpoint),
             schedules: Keyed::new(checkpoint),
             claims: HashMap::new(),
             taken_twice: Vec::new(),
-            copy: CatalogueCopy { checkpoint: copied, products: HashMap::new(), variants: HashMap::new() },
+            copy: CatalogueCopy { reached: copied, products: HashMap::new(), variants: HashMap::new() },
         }
     }
 
@@ -165,8 +166,8 @@ impl Catalogue {
     }
 
     /// What the order service makes of an event.
-    pub fn copy(&mut self, position: i64, product: Uuid, happened: &ProductEvent) {
-        if position > self.copy.checkpoint {
+    pub fn copy(&mut self, event: &RecordedEvent, product: Uuid, happened: &ProductEvent) {
+        if event.position > self.copy.reached.of(event.stream_id.as_str()) {
             return;
         }
         match happened {

@@ -11,6 +11,7 @@ use inventory_service::domain::stock::{Stock, StockEvent, StockState};
 use uuid::Uuid;
 
 use super::Keyed;
+use crate::audit::cut::Reached;
 
 /// The projection behind `stock_levels` and `reservations`.
 pub const READ_MODEL: &str = "inventory.read-model";
@@ -31,7 +32,7 @@ pub struct Goods {
     pub reservations: Keyed<Uuid, ReservationFacts>,
     /// What the product service should know at its checkpoint.
     pub availability: HashMap<String, bool>,
-    announced_up_to: i64,
+    announced_up_to: Reached,
 }
 
 /// Stands for a SKU, since lines of orders are many.
@@ -69,8 +70,8 @@ pub struct Sums {
 }
 
 impl Goods {
-    /// With the checkpoints of [`READ_MODEL`] and of [`AVAILABILITY`].
-    pub fn new(checkpoint: i64, announced_up_to: i64) -> Self {
+    /// With the checkpoint of [`READ_MODEL`], and how far [`AVAILABILITY`] came.
+    pub fn new(checkpoint: i64, announced_up_to: Reached) -> Self {
         Self {
             indexes: HashMap::new(),
             sums: Vec::new(),
@@ -82,9 +83,9 @@ impl Goods {
     }
 
     /// What the product service makes of an event.
-    pub fn announce(&mut self, position: i64, sku: &str, happened: &StockEvent) {
+    pub fn announce(&mut self, event: &RecordedEvent, sku: &str, happened: &StockEvent) {
         if let StockEvent::AvailabilityChanged { in_stock } = happened
-            && position <= self.announced_up_to
+            && event.position <= self.announced_up_to.of(event.stream_id.as_str())
         {
             self.availability.insert(sku.to_owned(), *in_stock);
         }

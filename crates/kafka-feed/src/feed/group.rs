@@ -84,15 +84,12 @@ fn member(
     consumer.subscribe(&[&feed.topic]).map_err(away)?;
     let mut measured = Instant::now();
     while !sender.is_closed() {
-        match consumer.poll(POLL) {
-            Some(Err(error)) => {
-                if let Some((code, why)) = consumer.client().fatal_error() {
-                    return Err(FeedError::Away(format!("{code}: {why}")));
-                }
-                tracing::debug!(subscription, %error, "the group's client tries again");
+        // Partitions are paused as soon as they are assigned; a record that comes before is no matter.
+        if let Some(Err(error)) = consumer.poll(POLL) {
+            if let Some((code, why)) = consumer.client().fatal_error() {
+                return Err(FeedError::Away(format!("{code}: {why}")));
             }
-            // Partitions are paused as soon as they are assigned; what comes before is no matter.
-            Some(Ok(_)) | None => {}
+            tracing::debug!(subscription, %error, "the group's client tries again");
         }
         if measured.elapsed() >= MEASURE_EVERY {
             consumer.context().measure(subscription);

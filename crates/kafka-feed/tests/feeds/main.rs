@@ -1,6 +1,8 @@
 //! What every subscription may rely on, whichever feed it reads: the same functions run over a log and over a real Kafka.
 //! Beside them, what only a topic can do to its readers.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod contract;
 mod topics;
 mod world;

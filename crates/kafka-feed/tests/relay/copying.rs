@@ -65,7 +65,7 @@ async fn a_key_goes_where_kafkas_own_partitioner_sends_it() {
     for number in 0..40 {
         let key = format!("order-{number}");
         let sent = producer.send(FutureRecord::<str, str>::to(&topic).key(&key), SOON).await.unwrap();
-        let ours = kafka_feed::relay::partition_of(key.as_bytes(), usize::from(PARTITIONS));
+        let ours = eventsourcing::feed::partition_of(key.as_bytes(), usize::from(PARTITIONS));
         assert_eq!(usize::try_from(sent.partition).unwrap(), ours, "{key}");
     }
     replica.stop().await;

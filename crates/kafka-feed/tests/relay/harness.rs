@@ -219,7 +219,9 @@ pub async fn verify(replica: &Replica, options: &KafkaOptions) -> (usize, usize)
     for (number, partition) in topic.iter().enumerate() {
         let of_partition: Vec<&IntegrationEvent> = expected
             .iter()
-            .filter(|event| kafka_feed::relay::partition_of(event.subject.as_bytes(), topic.len()) == number)
+            .filter(|event| {
+                eventsourcing::feed::partition_of(event.subject.as_bytes(), topic.len()) == number
+            })
             .collect();
         let taken = taken(partition);
         let positions =

@@ -75,6 +75,7 @@ pub fn run(root: &Path) -> Result<bool> {
         }
     }
     println!("refused {} sets of values", refused.len());
+    problems.extend(monitoring::check_runbooks(root)?);
     problems.extend(schemas::validate(&tools, &schemas, &rendered)?);
     problems.dedup();
     for problem in &problems {

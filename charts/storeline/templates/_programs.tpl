@@ -89,7 +89,7 @@ saga-orchestrator:
 {{- $_ := set $env "STORELINE_HTTP" (printf "0.0.0.0:%d" (int $program.http)) -}}
 {{- range $other, $facts := $programs -}}
 {{- if $facts.context -}}
-{{- $_ := set $env (printf "STORELINE_%s_ADDRESS" (upper $facts.context)) (printf "%s-%s-headless.%s.svc.%s:%d" (include "storeline.fullname" $root) $other $root.Release.Namespace $values.clusterDomain (int $facts.grpc)) -}}
+{{- $_ := set $env (printf "STORELINE_%s_ADDRESS" (upper $facts.context)) (printf "%s-%s-headless.%s.svc.%s.:%d" (include "storeline.fullname" $root) $other $root.Release.Namespace $values.clusterDomain (int $facts.grpc)) -}}
 {{- end -}}
 {{- end -}}
 {{- with $values.gateway.corsOrigins }}{{ $_ := set $env "STORELINE_CORS_ORIGINS" (join "," .) }}{{ end -}}

@@ -1,6 +1,7 @@
 //! What watches the shop in Kubernetes: the same alerts and dashboards as in docker compose, of the same programs under the
 //! same names; and a runbook for each alert.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -12,6 +13,9 @@ use super::manifests::{Manifests, list, text};
 use crate::deploy::{Exported, read_yaml};
 
 const ALERTS: &str = "deploy/prometheus/alerts.yml";
+const RUNBOOKS: &str = "docs/runbooks";
+/// What a runbook says, in this order.
+const CHAPTERS: [&str; 4] = ["## Meaning", "## First look", "## Commands", "## What not to do"];
 const DASHBOARDS: &str = "deploy/grafana/dashboards";
 
 pub fn check(manifests: &Manifests, root: &Path) -> Result<Problems> {
@@ -54,6 +58,33 @@ pub fn check(manifests: &Manifests, root: &Path) -> Result<Problems> {
             problems.extend(exported.check("a ScaledObject", text(&trigger["metadata"]["query"])));
         }
     }
+    Ok(problems)
+}
+
+/// Each alert has a runbook, and each runbook an alert.
+pub fn check_runbooks(root: &Path) -> Result<Problems> {
+    let mut groups = read_yaml(&root.join(ALERTS))?["groups"].clone();
+    let alerts: BTreeSet<String> =
+        each_rule(&mut groups).map(|rule| text(&rule["alert"]).to_owned()).collect();
+    let folder = root.join(RUNBOOKS);
+    let mut problems = Problems::new();
+    for alert in &alerts {
+        let written = fs::read_to_string(folder.join(format!("{alert}.md"))).unwrap_or_default();
+        let mut rest = written.as_str();
+        for chapter in CHAPTERS {
+            match rest.split_once(&format!("\n{chapter}\n")) {
+                Some((_, after)) => rest = after,
+                None => problems.push(format!("{RUNBOOKS}/{alert}.md does not say `{chapter}`")),
+            }
+        }
+    }
+    for entry in fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        if name != "README.md" && !alerts.contains(name.trim_end_matches(".md")) {
+            problems.push(format!("{RUNBOOKS}/{name}: there is no such alert"));
+        }
+    }
+    println!("runbooks: {}", alerts.len());
     Ok(problems)
 }
 

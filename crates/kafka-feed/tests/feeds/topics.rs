@@ -257,6 +257,21 @@ async fn a_record_that_no_relay_wrote_stops_its_partition_and_no_other() {
     replica.stop().await;
 }
 
+/// More than the buffers hold, so the partition is paused and fetched on again and again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_long_backlog_comes_whole_and_in_order() {
+    const MESSAGES: i64 = 3_500;
+    let (topic, database) = (Topic::create().await, subscriber().await);
+    let backlog: Vec<_> = (1..=MESSAGES).map(|n| event("a", n as u64, n)).collect();
+    topic.send_all(1, &backlog).await;
+    topic.watermark(1, MESSAGES).await;
+    let replica = replica(&database, &topic.options, Mirror::default()).await;
+    replica.mirror.wait_for(&position(1, MESSAGES), SOON).await.unwrap();
+    let expected = BTreeMap::from([("a".to_owned(), MESSAGES as usize)]);
+    assert_each_once_and_in_order(journal(&replica.log).await, &expected);
+    replica.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_read_the_log_itself_goes_on_in_every_partition_behind_what_it_had_seen() {
     let (topic, database) = (Topic::create().await, subscriber().await);

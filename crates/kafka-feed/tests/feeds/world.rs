@@ -325,6 +325,20 @@ impl Topic {
         self.producer.send(record, SOON).await.expect("it is acknowledged");
     }
 
+    /// Sends many without waiting for each.
+    pub async fn send_all(&self, incarnation: i32, events: &[IntegrationEvent]) {
+        let topic = self.options.topic(LOG);
+        let mut sent = Vec::new();
+        for event in events {
+            let headers = record::event_headers(LOG, incarnation, event);
+            let record = FutureRecord::to(&topic).key(&event.subject).payload(&event.data).headers(headers);
+            sent.push(self.producer.send_result(record).expect("the queue takes it"));
+        }
+        for delivery in sent {
+            delivery.await.expect("it is told").expect("it is acknowledged");
+        }
+    }
+
     /// Tells every partition how far the log is.
     pub async fn watermark(&self, incarnation: i32, position: i64) {
         let topic = self.options.topic(LOG);

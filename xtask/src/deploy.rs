@@ -1,24 +1,29 @@
 //! What deploys Storeline, checked with the programs that read it, and against what it starts: so that a renamed variable,
-//! port or metric cannot leave it behind unseen. Nothing is started here but [`docker`], where a Docker engine is.
+//! port or metric cannot leave it behind unseen. No container is started here but by [`docker`], where an engine is.
 
 mod compose;
 mod dashboards;
 pub mod docker;
 mod dockerfile;
 mod metrics;
+mod programs;
 mod prometheus;
+mod rehearsal;
 mod tools;
 
-use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 
 use compose::Composition;
 pub use metrics::Exported;
+use programs::Programs;
 pub use prometheus::read_yaml;
 use tools::DeployTools;
 pub use tools::pip_install;
+
+use crate::servers::Servers;
+use crate::target_folder;
 
 /// Everything but the compositions that needs no tool of its own is in here, relative to the workspace.
 const FOLDER: &str = "deploy";
@@ -30,27 +35,20 @@ const COMPOSITIONS: [&[&str]; 2] =
 type Problems = Vec<String>;
 
 /// Makes every check and prints what is wrong; false when something is.
-pub fn run(root: &Path) -> Result<bool> {
+///
+/// The step `build` must have made the programs.
+pub fn run(root: &Path, servers: &Servers) -> Result<bool> {
     let tools = DeployTools::provide()?;
     let mut problems = Problems::new();
     problems.extend(dockerfile::lint(root, &tools)?);
     let image = dockerfile::Image::read(root)?;
-    // Problems from when every service is a program of its own.
-    for note in image.check(root)? {
-        println!("note: {note}");
-    }
-    let drain_seconds = drain_seconds(root)?;
+    problems.extend(image.check(root)?);
+    let built = target_folder()?.join("debug");
+    let programs = Programs::ask(&built, &image.programs)?;
     let mut compositions = Vec::new();
     for files in COMPOSITIONS {
         let composition = Composition::read(root, &tools, files)?;
-        let mut found = composition.check(root, &image);
-        for (name, service) in composition.services.iter().filter(|(_, service)| service.is_ours()) {
-            if service.stop_grace_seconds() <= drain_seconds {
-                found.push(format!(
-                    "{name}: it is ended by force before its drain limit of {drain_seconds} s"
-                ));
-            }
-        }
+        let found = [composition.check(root, &image), programs.check(&composition)?].concat();
         println!("{}: {} services, {} problems", files.join(" + "), composition.services.len(), found.len());
         problems.extend(found);
         compositions.push(composition);
@@ -60,6 +58,13 @@ pub fn run(root: &Path) -> Result<bool> {
     problems.extend(exported.check_sources(root)?);
     problems.extend(prometheus::check(root, &tools, &exported)?);
     problems.extend(dashboards::check(root, &tools, &exported)?);
+    // With one broker, as there is for tests. What is wrong already would only be said once more, and worse.
+    if problems.is_empty()
+        && let Some(composition) = compositions.last()
+    {
+        let played = rehearsal::run(root, composition, &exported, &built, servers);
+        problems.extend(played.unwrap_or_else(|error| vec![format!("rehearsal: {error:#}")]));
+    }
     for problem in &problems {
         println!("error: {problem}");
     }
@@ -71,17 +76,6 @@ pub fn run(root: &Path) -> Result<bool> {
 pub fn write_dashboards(root: &Path) -> Result<bool> {
     dashboards::write(root)?;
     Ok(true)
-}
-
-/// How long a program takes at most to end what it is doing, as the code has it.
-fn drain_seconds(root: &Path) -> Result<u64> {
-    const LIMIT: &str = "pub const DRAIN_LIMIT: Duration = Duration::from_secs(";
-    let path = root.join("crates/service-runtime/src/shutdown.rs");
-    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    let seconds = text.split_once(LIMIT).and_then(|(_, rest)| rest.split(')').next());
-    seconds
-        .and_then(|seconds| seconds.parse().ok())
-        .with_context(|| format!("{} has no line `{LIMIT}`", path.display()))
 }
 
 /// Runs a checker; what it prints is the problem when it fails.

@@ -23,7 +23,6 @@ cargo xtask COMMAND
   test [OPTIONS] [FILTER]   provides servers and tools, then checks and tests everything
   bench [ARGUMENTS]         provides servers, then runs the benchmarks in release mode
   tidy                      checks the dependency arrows of the design
-  deploy                    checks what deploys the services; a step of `test`
   helm                      checks the chart; a step of `test`
   dashboards                writes Grafana's dashboards from their tables
   help [COMMAND]            this text, or more about one command
@@ -61,8 +60,6 @@ fn dispatch(arguments: &[String]) -> Result<bool> {
         (command, true) => help(Some(command)),
         ("test", _) => test::run(&test::Options::parse(rest)?),
         ("bench", _) => bench::run(rest),
-        ("deploy", _) if rest.is_empty() => deploy::run(&workspace_root()),
-        ("deploy", _) => bail!("`deploy` takes no arguments"),
         ("helm", _) if rest.is_empty() => helm::run(&workspace_root()),
         ("helm", _) => bail!("`helm` takes no arguments"),
         ("dashboards", _) if rest.is_empty() => deploy::write_dashboards(&workspace_root()),

@@ -59,9 +59,9 @@ const STEPS: [Step; 11] = [
     Step {
         name: "build",
         quick: true,
-        run: |run| run.cargo(&["build", "--package", "shop", "--bin", "shop"]),
+        run: |run| run.cargo(&["build", "--workspace", "--bins", "--features", FEATURES]),
     },
-    Step { name: "deploy", quick: true, run: |_| deploy::run(&workspace_root()) },
+    Step { name: "deploy", quick: true, run: |run| deploy::run(&workspace_root(), run.servers) },
     Step { name: "test", quick: true, run: test_workspace },
     // After the tests, which build the programs that it asks what they read.
     Step { name: "helm", quick: false, run: |_| helm::run(&workspace_root()) },

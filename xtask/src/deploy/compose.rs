@@ -16,14 +16,14 @@ const PROFILES: [&str; 2] = ["observability", "tools"];
 /// The image of our own programs; all others come from elsewhere.
 const OUR_IMAGE: &str = "storeline:";
 /// Docker puts a container's secrets there.
-const SECRETS: &str = "/run/secrets/";
+pub const SECRETS: &str = "/run/secrets/";
 /// Where secrets stand before they are made: made by deploy/secrets.sh.
 const SECRETS_SCRIPT: &str = "deploy/secrets.sh";
 
 /// All that `docker compose up` would start.
 pub struct Composition {
     /// How it is called in problems.
-    files: String,
+    pub files: String,
     pub services: BTreeMap<String, Service>,
     document: Value,
 }
@@ -51,7 +51,7 @@ impl Composition {
         Self::parse(name, &String::from_utf8_lossy(&output.stdout))
     }
 
-    fn parse(files: String, text: &str) -> Result<Self> {
+    pub fn parse(files: String, text: &str) -> Result<Self> {
         let document: Value = serde_yaml_ng::from_str(text).context("docker-compose printed no YAML")?;
         let services = document["services"].as_object().context("there are no services")?;
         let services =
@@ -169,11 +169,12 @@ impl Service {
 
     /// The program with its arguments.
     pub fn words(&self) -> Vec<String> {
-        ["entrypoint", "command"]
-            .into_iter()
-            .flat_map(|key| self.list(key))
-            .filter_map(|word| word.as_str().map(str::to_owned))
-            .collect()
+        [self.entrypoint(), self.texts("command")].concat()
+    }
+
+    /// The program, if the arguments are whatever `docker compose run` is given.
+    pub fn entrypoint(&self) -> Vec<String> {
+        self.texts("entrypoint")
     }
 
     /// Its variables as the program would see them.
@@ -261,6 +262,10 @@ impl Service {
         self.value[key].as_str().unwrap_or_default()
     }
 
+    fn texts(&self, key: &str) -> Vec<String> {
+        self.list(key).filter_map(|word| word.as_str().map(str::to_owned)).collect()
+    }
+
     fn list(&self, key: &str) -> impl Iterator<Item = &Value> {
         self.value[key].as_array().into_iter().flatten()
     }
@@ -271,7 +276,7 @@ fn secret_name(mounted: &Value) -> Option<String> {
 }
 
 /// `1m30s` as docker-compose writes it.
-fn seconds(text: &str) -> u64 {
+pub fn seconds(text: &str) -> u64 {
     let (mut total, mut number) = (0, 0);
     for letter in text.chars() {
         match letter {

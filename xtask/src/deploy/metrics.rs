@@ -46,10 +46,15 @@ const TARGET_LABELS: [&str; 2] = ["job", "instance"];
 const PROMETHEUS: [(&str, &[&str]); 3] =
     [("up", &[]), ("scrape_duration_seconds", &[]), ("ALERTS", &["alertname", "alertstate", "severity"])];
 
+/// The section of the list whose metrics show only when something fails, or is asked for.
+const SELDOM: &str = "[seldom]";
+
 /// The metrics that there are, with their labels.
 pub struct Exported {
-    /// By the name that the sources give it, without the parts of a histogram.
-    sources: BTreeSet<String>,
+    /// By the name that the sources give it, without the parts of a histogram, with kind and labels.
+    sources: BTreeMap<String, (String, BTreeSet<String>)>,
+    /// Those that a system under load exports.
+    expected: BTreeSet<String>,
     series: BTreeMap<String, BTreeSet<String>>,
 }
 
@@ -73,16 +78,22 @@ impl Exported {
         for (name, labels) in PROMETHEUS {
             series.insert(name.to_owned(), labels.iter().map(|label| (*label).to_owned()).collect());
         }
-        let mut sources = BTreeSet::new();
-        for line in
-            text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with(['#', '[']))
-        {
+        let (mut sources, mut expected) = (BTreeMap::new(), BTreeSet::new());
+        let mut section = "";
+        for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
+            if line.starts_with('[') {
+                section = line;
+                continue;
+            }
             let words: Vec<&str> = line.split_whitespace().collect();
             let [name, kind, labels @ ..] = words.as_slice() else {
                 bail!("metrics.txt: `{line}` is not a name, a kind and labels")
             };
             let mut labels: BTreeSet<String> = labels.iter().map(|label| (*label).to_owned()).collect();
-            sources.insert((*name).to_owned());
+            sources.insert((*name).to_owned(), ((*kind).to_owned(), labels.clone()));
+            if section != SELDOM {
+                expected.insert((*name).to_owned());
+            }
             match *kind {
                 "counter" | "gauge" => _ = series.insert((*name).to_owned(), labels),
                 "histogram" => {
@@ -94,7 +105,7 @@ impl Exported {
                 other => bail!("metrics.txt: {other} of {name} is no kind of metric"),
             }
         }
-        Ok(Self { sources, series })
+        Ok(Self { sources, expected, series })
     }
 
     /// What `expression` names and nobody exports. `place` begins each problem.
@@ -123,9 +134,26 @@ impl Exported {
         problems
     }
 
+    /// Compares the list with what all programs of a system export, both ways: each of them, by its name, with the text at
+    /// its /metrics.
+    pub fn compare(&self, scrapes: &[(&str, String)]) -> Problems {
+        let mut problems = Problems::new();
+        let mut missing = self.expected.clone();
+        for (program, text) in scrapes {
+            for (name, metric) in scraped(text) {
+                missing.remove(&name);
+                if self.sources.get(&name) != Some(&metric) {
+                    problems.push(format!("deploy/metrics.txt about {name}: {program} exports {metric:?}"));
+                }
+            }
+        }
+        problems.extend(missing.iter().map(|name| format!("deploy/metrics.txt: no program exports {name}")));
+        problems
+    }
+
     /// Each metric of the list must stand as a text in the sources, since some show only when something fails.
     pub fn check_sources(&self, root: &Path) -> Result<Problems> {
-        let mut missing = self.sources.clone();
+        let mut missing: BTreeSet<&String> = self.sources.keys().collect();
         let mut folders = vec![root.to_owned()];
         while let Some(folder) = folders.pop() {
             for entry in fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))? {
@@ -185,6 +213,29 @@ impl Names {
         }
         names
     }
+}
+
+/// Kind and labels of what stands in a scrape; those of a histogram are those of its counts.
+fn scraped(text: &str) -> BTreeMap<String, (String, BTreeSet<String>)> {
+    let mut metrics: BTreeMap<String, (String, BTreeSet<String>)> = BTreeMap::new();
+    for line in text.lines() {
+        if let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|declared| declared.split_once(' '))
+        {
+            metrics.insert(name.to_owned(), (kind.to_owned(), BTreeSet::new()));
+        }
+        if line.starts_with('#') || line.is_empty() {
+            continue;
+        }
+        let name = &line[..word(line)];
+        let name = name.strip_suffix("_count").filter(|name| metrics.contains_key(*name)).unwrap_or(name);
+        if let Some((_, labels)) = metrics.get_mut(name)
+            && let Some(start) = line.find('{')
+        {
+            let rest = &line[start..];
+            labels.extend(matched_labels(&rest[1..closing(rest)]));
+        }
+    }
+    metrics
 }
 
 /// Bytes of the word at the beginning of `text`.
@@ -252,6 +303,21 @@ mod tests {
             .collect();
         assert_eq!(found, [("a_bucket", vec!["job", "log"]), ("b", vec![]), ("c", vec!["d"])]);
         assert_eq!(names.grouped.iter().map(String::as_str).collect::<Vec<_>>(), ["job", "le", "log"]);
+    }
+
+    #[test]
+    fn a_scrape_is_compared_both_ways() {
+        let good = "# HELP x\n# TYPE hits_total counter\nhits_total{log=\"a}\"} 1\n\n# TYPE wait_seconds histogram\n\
+                    wait_seconds_bucket{queue=\"a\",le=\"1\"} 1\nwait_seconds_count{queue=\"a\"} 1\n";
+        assert_eq!(exported().compare(&[("a", good.to_owned())]), Problems::new());
+        for wrong in [
+            good.replace("log=", "logs="),
+            good.replace("hits_total", "hit_total"),
+            good.replace(" counter", " gauge"),
+            format!("{good}# TYPE more gauge\nmore 1\n"),
+        ] {
+            assert!(!exported().compare(&[("a", wrong.clone())]).is_empty(), "{wrong}");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap};
-use reqwest::{Client, Method, RequestBuilder};
+use reqwest::{Client, ClientBuilder, Method, RequestBuilder};
 use serde_json::Value;
 
 use crate::Events;
@@ -42,9 +42,7 @@ pub struct Answer {
 
 impl Api {
     pub(crate) fn new(address: &str, operator: String) -> Self {
-        // In a build of the whole workspace the client has TLS in it, and asks for this though it never uses it.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let http = Client::builder().no_proxy().build().expect("a client without TLS needs nothing");
+        let http = plain_client().build().expect("a client without TLS needs nothing");
         Self { http, base: format!("http://{address}"), operator }
     }
 
@@ -69,6 +67,13 @@ impl Api {
         let request = self.http.request(method, format!("{}{path}", self.base));
         Call { request, operator: self.operator.clone(), line }
     }
+}
+
+/// A client in the making that reads no proxy settings.
+pub(crate) fn plain_client() -> ClientBuilder {
+    // In a build of the whole workspace the client has TLS in it, and asks for this though it never uses it.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Client::builder().no_proxy()
 }
 
 impl Call {

@@ -113,7 +113,7 @@ impl Cluster {
             environment.insert(format!("STORELINE_{name}_ADDRESS"), addresses.join(","));
             environment.insert(format!("STORELINE_{name}_DATABASE_URL"), databases.url(service));
         }
-        environment.insert("STORELINE_OPERATOR_TOKENS".to_owned(), databases.secrets().operator.clone());
+        environment.insert("STORELINE_OPERATOR_TOKEN".to_owned(), databases.secrets().operator.clone());
         if let Some(gateway) = of(GATEWAY, Member::http).first() {
             environment.insert("STORELINE_GATEWAY_URL".to_owned(), format!("http://{gateway}"));
         }

@@ -5,6 +5,7 @@
 
 mod apt;
 mod bench;
+mod cluster;
 mod deploy;
 mod helm;
 mod servers;
@@ -22,6 +23,7 @@ cargo xtask COMMAND
 
   test [OPTIONS] [FILTER]   provides servers and tools, then checks and tests everything
   bench [ARGUMENTS]         provides servers, then runs the benchmarks in release mode
+  cluster [OPTIONS]         runs the distributed shop on this machine
   tidy                      checks the dependency arrows of the design
   helm                      checks the chart; a step of `test`
   dashboards                writes Grafana's dashboards from their tables
@@ -64,6 +66,7 @@ fn dispatch(arguments: &[String]) -> Result<bool> {
         ("helm", _) => bail!("`helm` takes no arguments"),
         ("dashboards", _) if rest.is_empty() => deploy::write_dashboards(&workspace_root()),
         ("dashboards", _) => bail!("`dashboards` takes no arguments"),
+        ("cluster", _) => cluster::run(&cluster::Options::parse(rest)?),
         ("tidy", _) if rest.is_empty() => tidy::run(&workspace_root()),
         ("tidy", _) => bail!("`tidy` takes no arguments"),
         (unknown, _) => bail!("there is no command `{unknown}`\n\n{HELP}"),
@@ -77,6 +80,7 @@ fn help(command: Option<&str>) -> Result<bool> {
             println!("{}", bench::HELP);
             return bench::help();
         }
+        Some("cluster") => print!("{}", cluster::HELP),
         Some("tidy") => print!("{TIDY_HELP}"),
         _ => print!("{HELP}"),
     }

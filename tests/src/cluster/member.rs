@@ -11,6 +11,7 @@ use local_servers::{Folder, Process, Signal, free_port};
 
 use super::databases::Databases;
 use super::{GATEWAY, Options, PARTITIONS, SERVICES, clean};
+use crate::api::plain_client;
 use crate::shop::sibling;
 
 /// Longest start, with the machine busy and a group of consumers that has to find itself.
@@ -190,7 +191,7 @@ impl Member {
     pub(super) async fn ready(&mut self, folder: &Folder) -> Result<()> {
         // What is ready is said beside the metrics, and by the gateway where it serves.
         let address = if self.service == GATEWAY { self.http() } else { self.admin() };
-        let client = reqwest::Client::builder().no_proxy().timeout(PROBE_TIMEOUT).build()?;
+        let client = plain_client().timeout(PROBE_TIMEOUT).build()?;
         let begun = Instant::now();
         loop {
             if let Some(said) = self.ended(folder)? {

@@ -109,11 +109,6 @@ impl Shoppers {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).placed.len()
     }
 
-    /// The order that was acknowledged last.
-    pub fn latest(&self) -> Option<Placed> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).placed.last().cloned()
-    }
-
     /// Waits until so many more orders are acknowledged.
     ///
     /// # Panics

@@ -85,6 +85,8 @@ async fn serve_on(
         }
     }
     let watched = readiness.component("database");
+    // The services have just been answered by it.
+    watched.ready();
     let url = Secret::new(database.urls(SERVICES[0])?.app.expose());
     let watch = watch_database(url, database.advice(), watched, shutdown.stop_working());
     shutdown.spawn_worker("database watch", watch);

@@ -181,7 +181,11 @@ async fn the_pages_beside_the_api_are_there_and_metrics_only_on_their_own_listen
     let shop = crate::stage().await;
     let api = shop.api();
     for probe in ["/healthz", "/readyz"] {
-        assert_eq!(api.get(probe).send().await.status, 200, "{probe}");
+        // Not at once: a database that is slow for a moment is one that is not ready.
+        testkit::eventually(probe, testkit::SOON, async || {
+            (api.get(probe).send().await.status == 200).then_some(())
+        })
+        .await;
     }
     let docs = api.get("/docs").send().await;
     assert_eq!(docs.status, 200);

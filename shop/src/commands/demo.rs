@@ -101,10 +101,14 @@ impl Player {
         let order = self.order;
         let quantity = match order.quantity {
             Quantity::Of(pieces) => {
-                self.receive().await?;
+                self.receive(RECEIVED).await?;
                 pieces
             }
-            Quantity::MoreThanThereIs => self.available().await? + 1,
+            Quantity::MoreThanThereIs => {
+                // What the import has brought need not be shown yet; behind a piece of one's own it is.
+                let position = self.receive(1).await?;
+                self.available(&position).await? + 1
+            }
         };
         let placed = self.place(quantity).await?;
         let order_id = text(&placed["order"]["orderId"])?;
@@ -126,14 +130,16 @@ impl Player {
         Ok(Outcome { order, order_id, status, reason, timeline, problem })
     }
 
-    async fn receive(&self) -> anyhow::Result<()> {
-        let receive = json!({ "quantity": RECEIVED.to_string(), "reference": "demo" });
+    /// Receives goods. Returns the position from which on they are there.
+    async fn receive(&self, pieces: i64) -> anyhow::Result<String> {
+        let receive = json!({ "quantity": pieces.to_string(), "reference": "demo" });
         let call = self.rest.post(&format!("/v1/stock/{}:receive", self.order.sku), &receive);
-        call.bearer(&self.operator).idempotency_key(&fresh_key()).send().await.map(drop)
+        let received = call.bearer(&self.operator).idempotency_key(&fresh_key()).send().await?;
+        text(&received["position"])
     }
 
-    async fn available(&self) -> anyhow::Result<i64> {
-        let call = self.rest.get(&format!("/v1/stock/{}", self.order.sku));
+    async fn available(&self, position: &str) -> anyhow::Result<i64> {
+        let call = self.rest.get(&format!("/v1/stock/{}?minPosition={position}", self.order.sku));
         let stock = call.bearer(&self.operator).send().await?;
         int(&stock["stock"]["available"]).context("the stock has no number")
     }

@@ -6,6 +6,7 @@
 mod ahead;
 mod checkpoint;
 mod effect;
+mod handle;
 mod lease;
 mod membership;
 pub(crate) mod parking;
@@ -13,6 +14,7 @@ mod progress;
 mod runner;
 
 pub use checkpoint::{GoOn, WentOn};
+pub use handle::{NotReached, SubscriptionHandle};
 pub use parking::ParkedMessage;
 
 use std::collections::BTreeMap;
@@ -20,8 +22,7 @@ use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use sqlx::{PgConnection, PgExecutor, PgPool};
-use tokio::sync::watch;
+use sqlx::{PgConnection, PgPool};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -31,7 +32,6 @@ use crate::decider::DecodeError;
 use crate::feed::{Feed, FeedError, Message, Place};
 use crate::log::EventLog;
 use crate::processor::ExecuteError;
-use crate::stream::Position;
 pub(crate) use checkpoint::{advance as advance_checkpoint, begin as begin_relaxed};
 pub(crate) use effect::Move;
 use effect::{Project, React};
@@ -229,104 +229,6 @@ struct Inner {
     stop: CancellationToken,
     tracker: TaskTracker,
     running: Mutex<BTreeMap<&'static str, SubscriptionHandle>>,
-}
-
-/// Why a reader did not get what it waited for.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NotReached {
-    #[error("the position is of the log `{found}`, and this follows `{followed}`")]
-    AnotherLog { found: String, followed: String },
-    #[error("the position is of another incarnation of the log")]
-    AnotherIncarnation,
-    #[error("the position was not reached in time")]
-    TimedOut,
-}
-
-/// Pause between looks at a checkpoint that another process moves.
-const CHECKPOINT_POLL: Duration = Duration::from_millis(20);
-
-/// A cheap handle to one running subscription.
-#[derive(Clone)]
-pub struct SubscriptionHandle {
-    pool: PgPool,
-    progress: Arc<Progress>,
-}
-
-impl SubscriptionHandle {
-    /// Waits until everything up to `position` is applied, in every partition, for as long as `patience`.
-    pub async fn wait_for(&self, position: &Position, patience: Duration) -> Result<(), NotReached> {
-        let followed = &self.progress.log;
-        if position.log != *followed {
-            let (found, followed) = (position.log.clone(), followed.clone());
-            return Err(NotReached::AnotherLog { found, followed });
-        }
-        let is_of_this = |incarnation| incarnation == 0 || incarnation == position.incarnation;
-        if !is_of_this(self.progress.incarnation()) {
-            return Err(NotReached::AnotherIncarnation);
-        }
-        let reached = self.reach(position.number);
-        tokio::time::timeout(patience, reached).await.map_err(|_| NotReached::TimedOut)?;
-        // It may have become known meanwhile.
-        if is_of_this(self.progress.incarnation()) { Ok(()) } else { Err(NotReached::AnotherIncarnation) }
-    }
-
-    async fn reach(&self, number: i64) {
-        let mut lowest = self.progress.lowest();
-        loop {
-            if *lowest.borrow_and_update() < number {
-                self.progress.hurry(number);
-            }
-            // Only whether it came is kept: the value is a read lock, which must not live across an await.
-            let here = tokio::time::timeout(CHECKPOINT_POLL, async {
-                lowest.wait_for(|at| *at >= number).await.is_ok()
-            })
-            .await;
-            if here == Ok(true) {
-                return;
-            }
-            // Another replica may be the one that applies.
-            if let Ok(stored) = checkpoint::load(&self.pool, self.progress.name, &self.progress.log).await
-                && self.progress.lowest_with(&stored) >= number
-            {
-                return;
-            }
-        }
-    }
-
-    /// How far it came in the partition that is the furthest behind, as this process knows.
-    pub fn checkpoint(&self) -> watch::Receiver<i64> {
-        self.progress.lowest()
-    }
-
-    /// How far it came in the partition that is the furthest behind, whichever replica runs it, as the database has it:
-    /// what it did up to there can be seen.
-    pub async fn stored_checkpoint(&self) -> Result<i64, sqlx::Error> {
-        self.stored_checkpoint_by(&self.pool).await
-    }
-
-    /// The same, as this connection sees it: what it reads afterwards shows what was done up to there.
-    pub async fn stored_checkpoint_by(&self, from: impl PgExecutor<'_>) -> Result<i64, sqlx::Error> {
-        Ok(self.places_by(from).await?.into_iter().map(|place| place.position).min().unwrap_or(0))
-    }
-
-    /// How far it came in each partition, whichever replica runs it, as the database has it.
-    pub async fn stored_places(&self) -> Result<Vec<Place>, sqlx::Error> {
-        self.places_by(&self.pool).await
-    }
-
-    async fn places_by(&self, from: impl PgExecutor<'_>) -> Result<Vec<Place>, sqlx::Error> {
-        let mut places = vec![Place::default(); self.progress.partitions().unsigned_abs() as usize];
-        for stored in checkpoint::load(from, self.progress.name, &self.progress.log).await? {
-            if let Some(place) = usize::try_from(stored.partition).ok().and_then(|p| places.get_mut(p)) {
-                *place = stored.place;
-            }
-        }
-        Ok(places)
-    }
-
-    pub fn status(&self) -> SubscriptionStatus {
-        self.progress.status()
-    }
 }
 
 impl Subscriptions {

@@ -215,17 +215,28 @@ impl EventLog {
         rows.into_iter().map(|row| recorded_event(row).map(Arc::new)).collect()
     }
 
-    /// Events of one stream after a version, in order.
-    pub async fn read_stream(
+    /// Events of one stream after a version, in order, as far as this process has heard of them: from memory where
+    /// possible. What was committed a moment ago, or by another process since the last look at the log, may be missing.
+    pub async fn read_stream_as_heard(
         &self,
         stream: &StreamId,
         after: u64,
         limit: usize,
     ) -> Result<Vec<Arc<RecordedEvent>>, sqlx::Error> {
         let head = *self.inner.head.borrow();
-        if let Some(events) = self.inner.tail.read_stream(stream, after, limit, head) {
-            return Ok(events);
+        match self.inner.tail.read_stream(stream, after, limit, head) {
+            Some(events) => Ok(events),
+            None => self.read_stream(stream, after, limit).await,
         }
+    }
+
+    /// Events of one stream after a version, in order: all that were committed before.
+    pub async fn read_stream(
+        &self,
+        stream: &StreamId,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<Arc<RecordedEvent>>, sqlx::Error> {
         let sql = format!("{SELECT_EVENTS} WHERE stream_id = $1 AND version > $2 ORDER BY version LIMIT $3");
         let rows = sqlx::query(AssertSqlSafe(sql))
             .bind(stream.as_str())

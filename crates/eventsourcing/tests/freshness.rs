@@ -47,7 +47,7 @@ async fn events_read_from_memory_are_those_of_the_log_whoever_else_appends() {
         let following = tokio::spawn(log.clone().follow(stop.clone()));
         log.watch_head().wait_for(|head| *head == 200).await.unwrap();
         for version in 0..40 {
-            let read = log.read_stream(&account(3), version, 1000).await.unwrap();
+            let read = log.read_stream_as_heard(&account(3), version, 1000).await.unwrap();
             let expected = elsewhere.read_stream(&account(3), version, 1000).await.unwrap();
             assert!(read.iter().map(|e| told(e)).eq(expected.iter().map(|e| told(e))), "after {version}");
         }
@@ -140,4 +140,15 @@ async fn a_reactors_place_is_stored_by_and_by_and_at_its_end() {
     assert_eq!(reached, 8);
     replica.stop().await;
     assert_eq!(stored_place(&log).await, 8);
+}
+
+#[tokio::test]
+async fn a_stream_read_from_the_log_has_what_this_process_has_not_heard_of_yet() {
+    let database = database().await;
+    let [here, elsewhere] = [processor(&database).await, processor(&database).await];
+    here.execute(deposit(&account(1), 1), context()).await.unwrap();
+    elsewhere.execute(deposit(&account(1), 1), context()).await.unwrap();
+    // Nobody follows the log here, so that only the first is heard of.
+    assert_eq!(here.log().read_stream_as_heard(&account(1), 0, 10).await.unwrap().len(), 1);
+    assert_eq!(here.log().read_stream(&account(1), 0, 10).await.unwrap().len(), 2);
 }

@@ -53,7 +53,7 @@ impl Timeline {
     ) -> Result<Vec<Entry>, StoreError> {
         let mut entries = Vec::new();
         loop {
-            let events = log.read_stream(&self.stream, self.version, PAGE).await?;
+            let events = log.read_stream_as_heard(&self.stream, self.version, PAGE).await?;
             let count = events.len();
             for recorded in events {
                 entries.extend(self.take(&recorded, personal_data).await?);
@@ -117,7 +117,7 @@ impl Timeline {
 
 /// How an order was placed; `None` when there is no such order.
 pub async fn placed(log: &EventLog, order_id: OrderId) -> Result<Option<OrderPlaced>, StoreError> {
-    let events = log.read_stream(&StreamId::of::<Order>(order_id), 0, 1).await?;
+    let events = log.read_stream_as_heard(&StreamId::of::<Order>(order_id), 0, 1).await?;
     let Some(first) = events.first() else { return Ok(None) };
     match first.decode::<Order>()? {
         Some(OrderEvent::OrderPlaced(placed)) => Ok(Some(placed)),

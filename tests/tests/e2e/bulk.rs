@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::fs;
 use std::future::ready;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Child, Output, Stdio};
 use std::time::Duration;
 
 use e2e_tests::trade::unique;
@@ -232,43 +232,48 @@ async fn a_catalogue_that_is_exported_wiped_and_imported_is_exported_as_the_same
 async fn an_export_waits_for_a_read_model_that_is_behind_and_has_everything_then() {
     let shop = Shop::start().await;
     shop.api().goods(100, 0).await;
-    // Nobody moves the read model until there is a table of this name.
+    // Nobody moves the read model until there is a table of this name. The advisory lock says that it is held.
     let held = "DO $$ BEGIN \
                     PERFORM FROM eventsourcing.checkpoints WHERE subscription = 'product.read-model' FOR UPDATE; \
+                    PERFORM pg_advisory_xact_lock(20, 11); \
                     WHILE NOT EXISTS (SELECT FROM pg_class WHERE relname = 'let_go') LOOP PERFORM pg_sleep(0.05); END LOOP; \
                 END $$";
-    let exported = async {
-        let waits = "pg_locks l JOIN pg_stat_activity a USING (pid) WHERE a.query LIKE 'DO %let_go%' \
-                     AND l.relation = 'eventsourcing.checkpoints'::regclass";
-        eventually("the read model is held", PROGRESS_DEADLINE, async || {
-            (count(&shop, waits).await > 0).then_some(())
-        })
-        .await;
-        eventually("the product is in the log", PROGRESS_DEADLINE, async || {
-            (count(&shop, "eventlog.events WHERE data::text LIKE '%LATE%'").await > 0).then_some(())
-        })
-        .await;
-        let said = shop.scratch().path().join("said");
-        let said_to = fs::File::create(&said).expect("the scratch folder can be written");
-        let mut command = shop.command();
-        command.args(["export", "-"]).stdout(Stdio::piped()).stderr(said_to);
-        let mut client = command.spawn().expect("the shop's binary runs");
-        eventually("the export waits", PROGRESS_DEADLINE, || {
-            assert!(client.try_wait().expect("the child is ours").is_none(), "it did not wait");
-            ready(fs::read_to_string(&said).is_ok_and(|said| said.contains("Waits")).then_some(()))
-        })
-        .await;
-        tools::tamper(&shop, "product", "CREATE TABLE public.let_go ()").await;
-        client.wait_with_output().expect("the child is ours")
-    };
     let file = shop.scratch().path().join("late.csv");
     fs::write(&file, "Handle,Title,SKU,Price\nlate,Late,LATE,1.00\n").expect("it can be written");
-    let arguments = [];
-    let (_, imported, exported) =
-        tokio::join!(tools::ask(&shop, "product", held), import(&shop, &file, &arguments), exported);
+    let written = async {
+        let holds =
+            "pg_locks WHERE locktype = 'advisory' AND (classid, objid, objsubid) = (20, 11, 2) AND granted";
+        eventually("the read model is held", PROGRESS_DEADLINE, async || {
+            (count(&shop, holds).await > 0).then_some(())
+        })
+        .await;
+        tokio::join!(import(&shop, &file, &[]), exported_late(&shop))
+    };
+    let (_, (imported, exported)) = tokio::join!(tools::ask(&shop, "product", held), written);
     assert_eq!(imported.code, Some(0), "{}", imported.stderr);
     let exported = String::from_utf8(exported.stdout).expect("it is text");
     assert!(exported.contains("\nlate,Late,"), "{exported}");
+}
+
+/// Exports once the product LATE is in the log, and lets the read model go once the export waits for it.
+async fn exported_late(shop: &Shop) -> Output {
+    eventually("the product is in the log", PROGRESS_DEADLINE, async || {
+        (count(shop, "eventlog.events WHERE data::text LIKE '%LATE%'").await > 0).then_some(())
+    })
+    .await;
+    let said = shop.scratch().path().join("said");
+    let said_to = fs::File::create(&said).expect("the scratch folder can be written");
+    let mut command = shop.command();
+    command.args(["export", "-"]).stdout(Stdio::piped()).stderr(said_to);
+    let mut client = command.spawn().expect("the shop's binary runs");
+    eventually("the export waits", PROGRESS_DEADLINE, || {
+        let said = fs::read_to_string(&said).unwrap_or_default();
+        assert!(client.try_wait().expect("the child is ours").is_none(), "it did not wait: {said}");
+        ready(said.contains("Waits").then_some(()))
+    })
+    .await;
+    tools::tamper(shop, "product", "CREATE TABLE public.let_go ()").await;
+    client.wait_with_output().expect("the child is ours")
 }
 
 /// The lines of a report in JSON, without what only a real import can know.

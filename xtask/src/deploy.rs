@@ -17,11 +17,11 @@ use anyhow::{Context, Result};
 
 use compose::Composition;
 pub use metrics::Exported;
-use programs::Programs;
 pub use prometheus::read_yaml;
 use tools::DeployTools;
 pub use tools::pip_install;
 
+use crate::programs::Programs;
 use crate::servers::Servers;
 use crate::target_folder;
 
@@ -44,11 +44,11 @@ pub fn run(root: &Path, servers: &Servers) -> Result<bool> {
     let image = dockerfile::Image::read(root)?;
     problems.extend(image.check(root)?);
     let built = target_folder()?.join("debug");
-    let programs = Programs::ask(&built, &image.programs)?;
+    let programs = Programs::ask(&built, image.programs.iter().map(String::as_str))?;
     let mut compositions = Vec::new();
     for files in COMPOSITIONS {
         let composition = Composition::read(root, &tools, files)?;
-        let found = [composition.check(root, &image), programs.check(&composition)?].concat();
+        let found = [composition.check(root, &image), programs::check(&programs, &composition)?].concat();
         println!("{}: {} services, {} problems", files.join(" + "), composition.services.len(), found.len());
         problems.extend(found);
         compositions.push(composition);

@@ -8,6 +8,7 @@ mod bench;
 mod cluster;
 mod deploy;
 mod helm;
+mod programs;
 mod servers;
 mod test;
 mod tidy;

@@ -4,9 +4,9 @@ use std::process::ExitCode;
 
 use eventsourcing::{EventLog, IntegrationFeed, Migrations};
 use inventory_service::{InventoryService, LOG, MIGRATIONS, Options, Upstream};
-use service_process::{BoxError, Feeds, Service, Started};
-use service_runtime::Secret;
+use service_process::{BoxError, Feeds, Service};
 use service_runtime::config::ConfigReader;
+use service_runtime::{Running, Secret};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -42,14 +42,9 @@ impl Service for Process {
         feeds: Feeds,
         stop: CancellationToken,
         tracker: TaskTracker,
-    ) -> Result<Started, BoxError> {
+    ) -> Result<Running, BoxError> {
         let upstream = Upstream { saga: feeds.of("saga")? };
-        let running = self.0.start(upstream, stop, tracker).await?;
-        Ok(Started {
-            services: running.services,
-            subscriptions: running.subscriptions,
-            rebuilds: running.rebuilds,
-        })
+        Ok(self.0.start(upstream, stop, tracker).await?)
     }
 }
 

@@ -16,6 +16,7 @@ use eventsourcing::{
     CommandProcessor, EventLog, FeedError, IntegrationFeed, LogFeed, LogOptions, OpenError, ProcessorOptions,
     Rebuilds, SubscriptionOptions, Subscriptions,
 };
+use service_runtime::Running;
 use service_runtime::Secret;
 use service_runtime::auth::{AccessTokens, NoKeys};
 use service_runtime::config::ConfigReader;
@@ -206,14 +207,6 @@ impl OrderService {
         let services = Services::new().with(OrderServiceServer::new(api));
         Ok(Running { services, subscriptions, rebuilds })
     }
-}
-
-/// The service at work.
-pub struct Running {
-    /// Its gRPC services, without any layers.
-    pub services: Services,
-    pub subscriptions: Subscriptions,
-    pub rebuilds: Rebuilds,
 }
 
 /// Brings keys that an earlier master key wraps under the current one, until `stop`: while a new configuration is rolled

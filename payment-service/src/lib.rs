@@ -19,6 +19,7 @@ use eventsourcing::{
     CommandProcessor, EventLog, FeedError, IntegrationFeed, LogFeed, LogOptions, OpenError, ProcessorOptions,
     Rebuilds, SubscriptionOptions, Subscriptions,
 };
+use service_runtime::Running;
 use service_runtime::config::ConfigValue;
 use service_runtime::grpc::Services;
 use tokio::sync::mpsc;
@@ -128,14 +129,6 @@ pub struct Upstream {
 pub struct PaymentService {
     log: EventLog,
     options: Options,
-}
-
-/// The service at work.
-pub struct Running {
-    /// The RPCs, without any layer.
-    pub services: Services,
-    pub subscriptions: Subscriptions,
-    pub rebuilds: Rebuilds,
 }
 
 impl PaymentService {

@@ -22,6 +22,7 @@ use eventsourcing::{
     ProcessorOptions, Rebuilds, Subscriptions,
 };
 use redis_link::Redis;
+use service_runtime::Running;
 use service_runtime::grpc::Services;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -92,13 +93,6 @@ pub struct ProductService {
     log: EventLog,
     cache_look_interval: Duration,
     redis: Option<redis_link::Options>,
-}
-
-/// The running service. Its work ends with the token that it was started with.
-pub struct Running {
-    pub services: Services,
-    pub subscriptions: Subscriptions,
-    pub rebuilds: Rebuilds,
 }
 
 impl ProductService {

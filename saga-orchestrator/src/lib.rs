@@ -22,6 +22,7 @@ use eventsourcing::{
     CommandProcessor, EventLog, FeedError, IntegrationFeed, LogFeed, LogOptions, Migrations, OpenError,
     ProcessorOptions, Rebuilds, SubscriptionOptions, Subscriptions,
 };
+use service_runtime::Running;
 use service_runtime::grpc::Services;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -84,13 +85,6 @@ pub struct Upstream {
 pub struct SagaOrchestrator {
     log: EventLog,
     policy: Policy,
-}
-
-/// The running service. Its work ends with the token that it was started with.
-pub struct Running {
-    pub services: Services,
-    pub subscriptions: Subscriptions,
-    pub rebuilds: Rebuilds,
 }
 
 impl SagaOrchestrator {

@@ -15,10 +15,9 @@ mod serve;
 use std::future::Future;
 use std::process::ExitCode;
 
-use eventsourcing::{EventLog, IntegrationFeed, Migrations, Rebuilds, Subscriptions};
-use service_runtime::Secret;
+use eventsourcing::{EventLog, IntegrationFeed, Migrations};
 use service_runtime::config::ConfigReader;
-use service_runtime::grpc::Services;
+use service_runtime::{Running, Secret};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -64,15 +63,7 @@ pub trait Service: Sized + Send + 'static {
         feeds: Feeds,
         stop: CancellationToken,
         tracker: TaskTracker,
-    ) -> impl Future<Output = Result<Started, BoxError>> + Send;
-}
-
-/// A service at work.
-pub struct Started {
-    /// Its RPCs, without any layer.
-    pub services: Services,
-    pub subscriptions: Subscriptions,
-    pub rebuilds: Rebuilds,
+    ) -> impl Future<Output = Result<Running, BoxError>> + Send;
 }
 
 /// The feeds of [`Service::FOLLOWS`].

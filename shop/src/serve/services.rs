@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use eventsourcing::{Migrations, Rebuilds, Subscriptions};
+use eventsourcing::{Migrations, Subscriptions};
 use service_runtime::grpc::Services;
-use service_runtime::{Readiness, Secret, Shutdown, operations};
+use service_runtime::{Readiness, Running, Secret, Shutdown, operations};
 
 use crate::database::Database;
 use crate::serve::Bus;
@@ -97,47 +97,17 @@ pub async fn start(
     let upstream = saga_orchestrator::Upstream { order: orders, inventory: stock, payment: payments };
     let saga = saga.start(upstream, stop(), tracker()).await?;
 
-    let started = |services: Services, subscriptions: Subscriptions, rebuilds: Rebuilds, rest| Started {
-        services: services.with(operations::server(subscriptions.clone(), rebuilds)),
-        subscriptions,
+    let started = |running: Running, rest| Started {
+        services: running.services.with(operations::server(running.subscriptions.clone(), running.rebuilds)),
+        subscriptions: running.subscriptions,
         rest,
     };
     Ok([
-        (
-            product_service::LOG,
-            started(
-                product.services,
-                product.subscriptions,
-                product.rebuilds,
-                &["shop.product.v1.ProductService"],
-            ),
-        ),
-        (
-            inventory_service::LOG,
-            started(
-                inventory.services,
-                inventory.subscriptions,
-                inventory.rebuilds,
-                &["shop.inventory.v1.InventoryService"],
-            ),
-        ),
-        (
-            order_service::LOG,
-            started(order.services, order.subscriptions, order.rebuilds, &["shop.order.v1.OrderService"]),
-        ),
-        (
-            payment_service::LOG,
-            started(
-                payment.services,
-                payment.subscriptions,
-                payment.rebuilds,
-                &["shop.payment.v1.PaymentService"],
-            ),
-        ),
-        (
-            saga_orchestrator::LOG,
-            started(saga.services, saga.subscriptions, saga.rebuilds, &["shop.saga.v1.SagaService"]),
-        ),
+        (product_service::LOG, started(product, &["shop.product.v1.ProductService"])),
+        (inventory_service::LOG, started(inventory, &["shop.inventory.v1.InventoryService"])),
+        (order_service::LOG, started(order, &["shop.order.v1.OrderService"])),
+        (payment_service::LOG, started(payment, &["shop.payment.v1.PaymentService"])),
+        (saga_orchestrator::LOG, started(saga, &["shop.saga.v1.SagaService"])),
     ])
 }
 

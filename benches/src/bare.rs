@@ -11,6 +11,7 @@ use axum::Json;
 use axum::routing::{MethodRouter, get};
 use axum::serve::ListenerExt;
 use bytes::Bytes;
+use contracts::GetProductResponse;
 use contracts::shop::product::v1::product_service_server::{ProductService, ProductServiceServer};
 use contracts::shop::product::v1::*;
 use futures::stream::Empty;

@@ -19,6 +19,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .codec_path("crate::MessageCodec")
         // Sorted maps: equal messages must encode to equal bytes, since requests are recognized by their hash.
         .btree_map(".")
+        .extern_path(".shop.product.v1.GetProductResponse", "crate::GetProductResponse")
         .include_file("modules.rs")
         .compile_fds(compiler.file_descriptor_set())?;
     Ok(())

@@ -22,5 +22,6 @@ pub use past::{Past, PastError, ThereWas};
 pub use queries::Queries;
 pub use shared::{AsOf, SHARED_TTL, SharedProducts};
 pub use views::{
-    PricePage, PricePoint, PricePointKey, ProductPage, ProductView, ScheduledPriceView, VariantView,
+    PricePage, PricePoint, PricePointKey, ProductPage, ProductView, ScheduledPriceView, ServedProduct,
+    VariantView,
 };

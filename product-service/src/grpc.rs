@@ -15,6 +15,7 @@ mod search;
 mod status;
 
 use chrono::Utc;
+use contracts::GetProductResponse;
 use contracts::shop::product::v1 as wire;
 use contracts::shop::product::v1::product_service_server::ProductService;
 use eventsourcing::Committed;
@@ -64,7 +65,7 @@ impl ProductService for ProductGrpc {
     async fn get_product(
         &self,
         request: Request<wire::GetProductRequest>,
-    ) -> Result<Response<wire::GetProductResponse>, Status> {
+    ) -> Result<Response<GetProductResponse>, Status> {
         let context = RequestContext::of(&request);
         let body = request.into_inner();
         let product_id = requests::product_id(&body.product_id)?;
@@ -77,7 +78,8 @@ impl ProductService for ProductGrpc {
         let found = found.map_err(of_read_error)?;
         let product = found.filter(|product| visible(&context, product));
         let product = product.ok_or_else(|| status::unknown_product(product_id))?;
-        Ok(Response::new(wire::GetProductResponse { product: Some(replies::product(&product)) }))
+        let answer = product.answer(|product| GetProductResponse::prepare(replies::product(product)));
+        Ok(Response::new(GetProductResponse::prepared(answer)))
     }
 
     async fn get_product_as_of(

@@ -70,7 +70,7 @@ impl Handlers {
         match method.as_str() {
             "GetProduct" => {
                 let product = products::Product { product_id: "p1".to_owned(), ..Default::default() };
-                answer(&products::GetProductResponse { product: Some(product) }, false)
+                answer(&contracts::GetProductResponse::new(product), false)
             }
             "PlaceOrder" => answer(&orders::PlaceOrderResponse::default(), false),
             "WatchOrder" => answer(&orders::WatchOrderResponse::default(), true),

@@ -12,6 +12,8 @@ mod generated {
 }
 
 mod codec;
+mod prepared;
 
 pub use codec::MessageCodec;
 pub use generated::{google, shop};
+pub use prepared::GetProductResponse;

@@ -21,7 +21,7 @@ use metrics::Counter;
 use moka::sync::Cache;
 
 use super::shared::{AsOf, SharedProducts};
-use super::views::ProductView;
+use super::views::ServedProduct;
 use crate::domain::ProductId;
 
 /// The longest time for which an outdated product can be read: so old is the look that confirmed the cache at most.
@@ -45,7 +45,7 @@ pub struct ProductCache {
 }
 
 struct Inner {
-    products: Cache<ProductId, Arc<ProductView>>,
+    products: Cache<ProductId, Arc<ServedProduct>>,
     hasher: RandomState,
     /// Held while the cache is changed, so that no insert comes between a change and its count.
     changes: Vec<Mutex<Changes>>,
@@ -115,7 +115,7 @@ impl ProductCache {
         let products = Cache::builder()
             .time_to_live(ttl)
             .max_capacity(capacity)
-            .weigher(|_, product: &Arc<ProductView>| {
+            .weigher(|_, product: &Arc<ServedProduct>| {
                 u32::try_from(product.approximate_bytes()).unwrap_or(u32::MAX)
             })
             .build();
@@ -133,7 +133,7 @@ impl ProductCache {
     }
 
     /// The product, if it is here and the cache is confirmed.
-    pub fn get(&self, product_id: ProductId) -> Option<Arc<ProductView>> {
+    pub fn get(&self, product_id: ProductId) -> Option<Arc<ServedProduct>> {
         let inner = &self.inner;
         let found = self.is_confirmed().then(|| inner.products.get(&product_id)).flatten();
         match &found {
@@ -163,7 +163,7 @@ impl ProductCache {
     }
 
     /// Stores what was read, unless the product changed since the ticket.
-    pub fn store(&self, product: Arc<ProductView>, ticket: Ticket) {
+    pub fn store(&self, product: Arc<ServedProduct>, ticket: Ticket) {
         let changes = self.changes(product.product_id);
         if changes.count == ticket.count {
             self.inner.products.insert(product.product_id, product);
@@ -218,10 +218,14 @@ fn lock<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::views::ProductView;
     use super::*;
 
-    fn product(id: u128, version: u64) -> Arc<ProductView> {
-        Arc::new(ProductView { version, ..ProductView::example(uuid::Uuid::from_u128(id).into()) })
+    fn product(id: u128, version: u64) -> Arc<ServedProduct> {
+        ServedProduct::shared(ProductView {
+            version,
+            ..ProductView::example(uuid::Uuid::from_u128(id).into())
+        })
     }
 
     fn confirmed() -> ProductCache {
@@ -230,7 +234,7 @@ mod tests {
         cache
     }
 
-    fn keep(cache: &ProductCache, product: &Arc<ProductView>) {
+    fn keep(cache: &ProductCache, product: &Arc<ServedProduct>) {
         cache.store(Arc::clone(product), cache.ticket(product.product_id));
     }
 

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::cache::{ProductCache, Ticket};
 use super::list::{ListFilter, status_of};
 use super::shared::{AsOf, Found, SharedProducts};
-use super::views::{PricePage, PricePoint, PricePointKey, ProductPage, ProductView};
+use super::views::{PricePage, PricePoint, PricePointKey, ProductPage, ProductView, ServedProduct};
 use crate::domain::{Currency, Handle, InvalidValue, ProductId, Sku};
 
 /// A page ends before it becomes larger than this, unless it is a single product: with what is around it, it must
@@ -65,7 +65,7 @@ impl Queries {
     }
 
     /// One product, perhaps from memory: outdated by [`CONFIRMED_FOR`](super::CONFIRMED_FOR) at most.
-    pub async fn product(&self, product_id: ProductId) -> Result<Option<Arc<ProductView>>, sqlx::Error> {
+    pub async fn product(&self, product_id: ProductId) -> Result<Option<Arc<ServedProduct>>, sqlx::Error> {
         if let Some(product) = self.cache.get(product_id) {
             return Ok(Some(product));
         }
@@ -80,17 +80,17 @@ impl Queries {
         &self,
         shared: &SharedProducts,
         product_id: ProductId,
-    ) -> Result<Option<Arc<ProductView>>, sqlx::Error> {
+    ) -> Result<Option<Arc<ServedProduct>>, sqlx::Error> {
         let ticket = self.cache.ticket(product_id);
         let product = match shared.find(product_id, ticket.needed).await {
-            Found::Product(product) => Arc::new(*product),
+            Found::Product(product) => ServedProduct::shared(*product),
             Found::Nothing { fill: false } => return self.stored_product(product_id).await,
             Found::Nothing { fill: true } => {
                 let Some((as_of, product)) = self.read_as_of(product_id, ticket).await? else {
                     return Ok(None);
                 };
                 shared.store(as_of, &product);
-                Arc::new(product)
+                ServedProduct::shared(product)
             }
         };
         self.cache.store(Arc::clone(&product), ticket);
@@ -118,9 +118,9 @@ impl Queries {
     pub async fn stored_product(
         &self,
         product_id: ProductId,
-    ) -> Result<Option<Arc<ProductView>>, sqlx::Error> {
+    ) -> Result<Option<Arc<ServedProduct>>, sqlx::Error> {
         let ticket = self.cache.ticket(product_id);
-        let product = self.stored(&[product_id.as_uuid()]).await?.pop().map(Arc::new);
+        let product = self.stored(&[product_id.as_uuid()]).await?.pop().map(ServedProduct::shared);
         if let Some(product) = &product {
             self.cache.store(Arc::clone(product), ticket);
         }

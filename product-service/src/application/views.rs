@@ -1,7 +1,10 @@
 //! What reads answer: products, pages of them, and prices over time.
 
 use std::collections::BTreeMap;
+use std::ops::Deref;
+use std::sync::{Arc, OnceLock};
 
+use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +37,43 @@ pub struct ProductView {
     pub updated_at: DateTime<Utc>,
     /// Version of its stream.
     pub version: u64,
+}
+
+/// A product as it was read, for all that ask for it; and the answer to them, which the first one makes.
+#[derive(Debug)]
+pub struct ServedProduct {
+    view: ProductView,
+    answer: OnceLock<Bytes>,
+}
+
+impl ServedProduct {
+    pub fn shared(view: ProductView) -> Arc<Self> {
+        Arc::new(Self { view, answer: OnceLock::new() })
+    }
+
+    /// The answer that `make` makes of the product, which must always be the same.
+    pub fn answer(&self, make: impl FnOnce(&ProductView) -> Bytes) -> Bytes {
+        self.answer.get_or_init(|| make(&self.view)).clone()
+    }
+
+    /// Roughly the memory that it takes with an answer of about the product's size.
+    pub fn approximate_bytes(&self) -> usize {
+        2 * self.view.approximate_bytes()
+    }
+}
+
+impl Deref for ServedProduct {
+    type Target = ProductView;
+
+    fn deref(&self) -> &ProductView {
+        &self.view
+    }
+}
+
+impl PartialEq for ServedProduct {
+    fn eq(&self, other: &Self) -> bool {
+        self.view == other.view
+    }
 }
 
 /// A variant as it can be seen.

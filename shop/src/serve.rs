@@ -4,11 +4,9 @@
 mod bus;
 mod services;
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use api_gateway::{Backend, Gateway, Lifecycle};
-use axum::serve::ListenerExt;
+use api_gateway::{Backend, Connections, Gateway, Lifecycle};
 use service_process::{listen, watch_database};
 use service_runtime::auth::Tokens;
 use service_runtime::grpc::GrpcServer;
@@ -115,15 +113,7 @@ async fn serve_on(
     let admin = AdminServer::on(admin, metrics, &readiness);
     let addresses = Addresses { http: http.local_addr()?, admin: admin.local_addr()?, grpc };
     shutdown.spawn_worker("metrics", admin.serve(shutdown.stop_working()));
-    let stop = shutdown.stop_accepting();
-    // An event of a stream is a small packet: it must not wait for the one before to be acknowledged.
-    let http = http.tap_io(|connection| {
-        let _ = connection.set_nodelay(true);
-    });
-    let rest =
-        axum::ServiceExt::<axum::extract::Request>::into_make_service_with_connect_info::<SocketAddr>(rest);
-    let serving = axum::serve(http, rest).with_graceful_shutdown(stop.cancelled_owned());
-    shutdown.spawn_server("REST", async move { serving.await });
+    shutdown.spawn_server("REST", Connections::default().serve(http, rest, shutdown.stop_accepting()));
 
     folder.write(ADDRESSES_FILE, &serde_json::to_vec_pretty(&addresses)?)?;
     greet(&addresses, folder, begun);

@@ -6,8 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context;
-use api_gateway::{Backend, Gateway, Lifecycle};
-use axum::serve::ListenerExt;
+use api_gateway::{Backend, Connections, Gateway, Lifecycle};
 use futures::future::{join_all, select_all};
 use redis_link::Redis;
 use service_client::{Methods, Names, ServiceClient};
@@ -51,14 +50,7 @@ pub async fn serve(config: Serve) -> anyhow::Result<()> {
     let lifecycle = Lifecycle { probes: readiness.routes(), shutdown: shutdown.stop_accepting() };
     let rest = Gateway::build(gateway, contracts::FILE_DESCRIPTOR_SET, backends, lifecycle)?;
     tracing::info!({ service_runtime::fields::ADDRESS } = %http.local_addr()?, version = env!("CARGO_PKG_VERSION"), "REST listens");
-    // An event of a stream is a small packet: it must not wait for the one before to be acknowledged.
-    let http = http.tap_io(|connection| {
-        let _ = connection.set_nodelay(true);
-    });
-    let rest =
-        axum::ServiceExt::<axum::extract::Request>::into_make_service_with_connect_info::<SocketAddr>(rest);
-    let serving = axum::serve(http, rest).with_graceful_shutdown(shutdown.stop_accepting().cancelled_owned());
-    shutdown.spawn_server("REST", async move { serving.await });
+    shutdown.spawn_server("REST", Connections::default().serve(http, rest, shutdown.stop_accepting()));
     let stop = shutdown.stop_working();
     shutdown.spawn_worker("start", async move {
         stop.run_until_cancelled(wait_for(clients, reached)).await;

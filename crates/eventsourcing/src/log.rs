@@ -33,6 +33,10 @@ use tail::Tail;
 /// A pooled connection that was idle for longer is asked whether it still lives before it is used.
 const TRUSTED_IDLE: Duration = Duration::from_millis(500);
 
+/// The server ends a transaction whose client is silent for so long: of a process that stands still, or that the network
+/// has lost, it would keep its locks.
+const SILENT_TRANSACTION: (&str, &str) = ("idle_in_transaction_session_timeout", "30s");
+
 /// How long answers to clients are kept for repeats: a day more than is promised.
 pub const ANSWERS_KEPT: Duration = Duration::from_secs(8 * 86_400);
 /// Pause between two rounds of forgetting them.
@@ -131,6 +135,7 @@ impl EventLog {
         let unreachable = |source| OpenError::Unreachable { log: log.clone(), source };
         let connect =
             PgConnectOptions::from_str(&options.database_url).map_err(unreachable)?.application_name(&log);
+        let connect = connect.options([SILENT_TRANSACTION]);
         let pool = PgPoolOptions::new()
             .max_connections(options.max_connections)
             .acquire_timeout(Duration::from_secs(10))

@@ -78,7 +78,9 @@ pub(crate) fn is_outage(error: &sqlx::Error) -> bool {
         sqlx::Error::Database(error) => {
             // Classes: connection, resources, operator intervention, rolled back transactions, I/O.
             let code = error.code().unwrap_or_default();
-            ["08", "53", "57", "40", "58"].iter().any(|class| code.starts_with(class)) || code == "55P03"
+            ["08", "53", "57", "40", "58"].iter().any(|class| code.starts_with(class))
+                // A lock that was not to be had in time, and a transaction that was silent for too long.
+                || ["55P03", "25P03"].contains(&code.as_ref())
         }
         sqlx::Error::Io(_)
         | sqlx::Error::Tls(_)

@@ -123,6 +123,31 @@ async fn when_the_replica_that_runs_a_subscription_stops_another_takes_over() {
 }
 
 #[tokio::test]
+async fn a_replica_that_stands_still_keeps_neither_its_leases_nor_the_locks_of_its_transaction() {
+    let database = database().await;
+    let (still, other) = (open(&database).await, open(&database).await);
+    // Nobody keeps the lease, and nobody goes on with the transaction: so it is in a process that stands still.
+    let leases = Leases::new(still.connect_options().clone());
+    let held = leases.try_acquire("balances").await.unwrap();
+    assert!(held.is_some());
+    let mut transaction = still.pool().begin().await.unwrap();
+    let lock = "SELECT pg_advisory_xact_lock(7)";
+    sqlx::query(lock).execute(&mut *transaction).await.unwrap();
+
+    let heirs = Leases::new(other.connect_options().clone());
+    assert_eq!(heirs.try_acquire("balances").await.unwrap(), None);
+    let (lease, locked) = tokio::join!(
+        eventually("the lease is free", SOON, || async {
+            heirs.try_acquire("balances").await.unwrap_or(None)
+        }),
+        tokio::time::timeout(SOON, sqlx::query(lock).execute(other.pool())),
+    );
+    assert!(locked.unwrap().is_ok(), "the lock is free");
+    assert!(heirs.holds(lease));
+    assert!(transaction.commit().await.is_err(), "it finds out when it goes on");
+}
+
+#[tokio::test]
 async fn a_poison_message_is_parked_with_the_later_ones_of_its_key_and_other_keys_go_on() {
     let database = database().await;
     let writer = processor(&database).await;

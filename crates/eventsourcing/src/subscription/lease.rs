@@ -1,6 +1,7 @@
 //! Which replica runs a subscription: whoever holds a session advisory lock in the service's database. This
 //! is thrift and not safety. A lock can be lost without its holder knowing, and then two runners run; that
-//! is harmless, because checkpoints move by compare-and-set and commands have derived ids.
+//! is harmless, because checkpoints move by compare-and-set and commands have derived ids. A process that stands still
+//! keeps its session open, so the server ends a session that is silent.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -14,6 +15,8 @@ use tokio_util::sync::CancellationToken;
 
 /// How often the session behind the locks is checked.
 const HEARTBEAT: Duration = Duration::from_secs(2);
+/// The server ends a session that is silent for so long, and its locks are free: several heartbeats.
+const SILENT_SESSION: (&str, &str) = ("idle_session_timeout", "15s");
 
 /// The leases of one service, all on one connection.
 #[derive(Clone)]
@@ -38,6 +41,7 @@ impl Leases {
     /// For the service whose database this reaches; connects when the first lease is asked for. Somebody has to
     /// [`keep`](Self::keep) them.
     pub fn new(options: PgConnectOptions) -> Self {
+        let options = options.options([SILENT_SESSION]);
         let inner = Inner { options, session: Mutex::default(), term: AtomicU64::new(0) };
         Self { inner: Arc::new(inner) }
     }

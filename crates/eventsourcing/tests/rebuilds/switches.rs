@@ -166,7 +166,10 @@ async fn whoever_reads_with_several_statements_keeps_the_switch_out_and_sees_one
     deposits(&writer, 20, 2).await;
     let keeper = Keeper::start(&database, Books::times(1), Books::times(3)).await;
     keeper.caught_up().await;
-    let begin = format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {NO_SWITCH}");
+    let begin = format!(
+        "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; \
+         SET LOCAL idle_in_transaction_session_timeout = 0; {NO_SWITCH}"
+    );
     let mut reader = keeper.replica.log.pool().begin_with(sqlx::AssertSqlSafe(begin)).await.unwrap();
     keeper.rebuilds.begin(MODEL).await.unwrap();
     eventually("it is noted that somebody keeps it out", SOON, || async {

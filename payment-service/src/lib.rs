@@ -40,6 +40,7 @@ pub const LOG: &str = "payment";
 pub const MIGRATIONS: eventsourcing::Migrations = &[
     ("read model", include_str!("../migrations/1000_read_model.sql")),
     ("provider simulator", include_str!("../migrations/1001_provider_simulator.sql")),
+    ("durable provider", include_str!("../migrations/1002_durable_provider.sql")),
 ];
 
 /// Notifications of the provider that may wait to be handled. One more is lost, and found out by asking.

@@ -3,6 +3,7 @@
 //! databases, migrates them with each service's own command, starts the replicas, and ends them; `cargo xtask cluster`
 //! is the same for people.
 
+mod beside;
 mod databases;
 mod member;
 
@@ -12,6 +13,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use futures::future::join_all;
 use local_servers::{Folder, Signal};
 use serde_json::Value;
 use uuid::Uuid;
@@ -272,10 +274,12 @@ impl Cluster {
     /// # Errors
     /// The first end that was not orderly; the others are ended all the same.
     pub async fn shut_down(mut self) -> Result<()> {
+        let running = self.members.iter_mut().filter(|member| member.runs());
+        let (gateways, services): (Vec<_>, Vec<_>) = running.partition(|member| member.service() == GATEWAY);
         let mut result = Ok(());
-        for member in self.members.iter_mut().rev().filter(|member| member.runs()) {
-            let stopped = member.stop().await;
-            result = result.and(stopped);
+        for members in [gateways, services] {
+            let stopped = join_all(members.into_iter().map(Member::stop)).await;
+            result = stopped.into_iter().fold(result, Result::and);
         }
         result
     }
@@ -339,7 +343,7 @@ async fn migrate(members: &[Member]) -> Result<()> {
         command.arg("migrate");
         (member.service(), finish(command, MIGRATION_DEADLINE).await)
     });
-    for (service, finished) in futures::future::join_all(running).await {
+    for (service, finished) in join_all(running).await {
         if finished.code != Some(0) {
             bail!("`migrate` of {service} failed:\n{}", finished.output());
         }

@@ -15,6 +15,9 @@ use crate::{ANSWER_DEADLINE, Api};
 
 /// Who was not answered comes again after so long.
 const COME_AGAIN: Duration = Duration::from_millis(50);
+/// A shopper sees one order to its end before the next, but waits no longer than this: so what waits does not grow
+/// without bounds while orders stand still.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A shopper's request, as it is repeated after a crash.
 #[derive(Debug)]
@@ -94,9 +97,12 @@ impl Shoppers {
                 tokio::spawn(async move {
                     while !stop.load(Ordering::Relaxed) {
                         let (placed, failures) = Request::new(&order).persisted(&api).await;
-                        let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
-                        seen.placed.push(placed);
-                        seen.failures.extend(failures);
+                        {
+                            let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+                            seen.placed.push(placed.clone());
+                            seen.failures.extend(failures);
+                        }
+                        tokio::time::timeout(PATIENCE, is_ended(&api, &placed)).await.ok();
                     }
                 })
             })
@@ -107,6 +113,15 @@ impl Shoppers {
     /// How many orders were acknowledged.
     pub fn placed(&self) -> usize {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).placed.len()
+    }
+
+    /// The order that was acknowledged last.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn latest(&self) -> Placed {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.placed.last().expect("an order was acknowledged").clone()
     }
 
     /// Waits until so many more orders are acknowledged.
@@ -133,6 +148,19 @@ impl Shoppers {
             task.expect("no shopper is refused");
         }
         std::mem::take(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Waits for the end of an order, whatever else happens meanwhile.
+async fn is_ended(api: &Api, placed: &Placed) {
+    let path = format!("/v1/orders/{}", placed.order_id);
+    loop {
+        let answer = api.get(&path).bearer(&placed.token).try_send().await;
+        let order = answer.ok().filter(|answer| answer.status == 200).map(|answer| answer.json());
+        if order.is_some_and(|order| order["order"]["status"] != "ORDER_STATUS_PENDING") {
+            return;
+        }
+        tokio::time::sleep(COME_AGAIN).await;
     }
 }
 

@@ -84,6 +84,13 @@ impl Databases {
         self.of(service).owner_url.clone()
     }
 
+    /// A statement in a service's database as its owner, ready to run; it prints bare rows.
+    pub(super) fn statement(&self, service: &str, statement: &str) -> Command {
+        let mut command = psql(&self.of(service).owner_url, &[statement.to_owned()]);
+        command.args(["--tuples-only", "--no-align"]);
+        command
+    }
+
     pub(super) fn secrets(&self) -> &Secrets {
         &self.secrets
     }

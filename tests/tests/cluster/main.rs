@@ -1,7 +1,9 @@
 //! The distributed shop on real Kafka, Redis and PostgreSQL. First the tests of the all-in-one that need nothing but its
-//! sides, word for word, on a cluster that they share; then clusters of a test's own, in which processes are replaced
-//! while people shop, each with the audit at the end.
+//! sides, word for word, on a cluster that they share; then clusters of a test's own, in which something dies, freezes,
+//! comes and goes, or is made worse by hand while people shop, each with the audit at the end.
 
+#[path = "../e2e/crowds.rs"]
+mod crowds;
 #[path = "../e2e/grpc.rs"]
 mod grpc;
 #[path = "../e2e/orders.rs"]
@@ -13,9 +15,13 @@ mod rest;
 #[path = "../e2e/roles.rs"]
 mod roles;
 
+mod kafka;
 mod operator;
 mod replicas;
 mod scene;
+mod services;
+mod stores;
+mod topics;
 
 use e2e_tests::cluster::Cluster;
 

@@ -1,9 +1,15 @@
 //! `shop audit`: checks the shop's invariants on the stored events and read models.
 
+mod exposition;
+
+use std::net::SocketAddr;
 use std::time::Duration;
 
+use chrono::Utc;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
+
+use exposition::Exposition;
 
 use super::Databases;
 use crate::audit::{self, Finding, Log, PerLog, Progress, Report, Verdict};
@@ -17,9 +23,16 @@ pub struct Arguments {
     /// Print JSON: one object with all findings.
     #[arg(long)]
     json: bool,
+    /// Serve /metrics on this address, and the result there until it was scraped once, for at most ten minutes.
+    #[arg(long, value_name = "ADDRESS")]
+    metrics: Option<SocketAddr>,
 }
 
 pub async fn run(arguments: Arguments, location: &Location) -> anyhow::Result<u8> {
+    let exposition = match arguments.metrics {
+        Some(address) => Some(Exposition::start(address).await?),
+        None => None,
+    };
     let databases = Databases::of(location, &SERVICES).await?;
     let mut urls = PerLog(SERVICES.map(|_| String::new()));
     for log in Log::ALL {
@@ -38,6 +51,13 @@ pub async fn run(arguments: Arguments, location: &Location) -> anyhow::Result<u8
         println!("{}", serde_json::to_string(&report)?);
     } else {
         print(&report);
+    }
+    if let Some(exposition) = exposition {
+        let address = exposition.address();
+        let taken = exposition.hand_over(&report, Utc::now()).await;
+        if !taken && !arguments.json {
+            println!("Nobody asked for its metrics on {address}.");
+        }
     }
     Ok(if report.ok { 0 } else { 1 })
 }

@@ -3,6 +3,7 @@
 
 pub mod expiry;
 mod integration_events;
+pub mod metrics;
 pub mod projections;
 pub mod saga_requests;
 

@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use adapters::expiry::{self, ExpireReservations, ExpiryTiming};
+use adapters::metrics;
 use adapters::projections::{self, ReadModel};
 use adapters::saga_requests::SagaRequests;
 use adapters::{SOURCE, publish};
@@ -136,6 +137,7 @@ impl InventoryService {
     ) -> Result<Running, StartError> {
         let log = self.log;
         tracker.spawn(log.clone().follow(stop.clone()));
+        tracker.spawn(metrics::count_shortfalls(log.pool().clone(), stop.clone()));
         let processor = CommandProcessor::start(log.clone(), ProcessorOptions::default());
         let reservations = Reservations::new(processor.clone(), self.limits);
 

@@ -2,6 +2,7 @@
 //! answers, and the provider.
 
 pub mod integration_events;
+pub mod metrics;
 pub mod projections;
 pub mod saga_requests;
 pub mod simulator;

@@ -26,10 +26,10 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use adapters::integration_events;
 use adapters::projections::{self, Intents, ReadModel, ScheduleProviderCalls, read_model};
 use adapters::saga_requests::SagaRequests;
 use adapters::simulator::{Simulator, SimulatorOptions};
+use adapters::{integration_events, metrics};
 use application::{CallOptions, Payments, ProviderCalls, provider_calls, webhooks};
 use grpc::PaymentServiceHandler;
 
@@ -161,6 +161,7 @@ impl PaymentService {
     ) -> Result<Running, StartError> {
         let Self { log, options } = self;
         tracker.spawn(log.clone().follow(stop.clone()));
+        tracker.spawn(metrics::watch_unknown(log.pool().clone(), stop.clone()));
         let payments = Payments::new(CommandProcessor::start(log.clone(), ProcessorOptions::default()));
         let subscriptions = Subscriptions::new(&log, stop.clone(), tracker.clone());
         let linger = SubscriptionOptions { linger: read_model::LINGER, ..SubscriptionOptions::default() };

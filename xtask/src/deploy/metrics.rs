@@ -48,6 +48,8 @@ const PROMETHEUS: [(&str, &[&str]); 3] =
 
 /// The section of the list whose metrics show only when something fails, or is asked for.
 const SELDOM: &str = "[seldom]";
+/// The section of those that other people's programs export.
+const ELSEWHERE: &str = "[elsewhere]";
 
 /// The metrics that there are, with their labels.
 pub struct Exported {
@@ -90,8 +92,10 @@ impl Exported {
                 bail!("metrics.txt: `{line}` is not a name, a kind and labels")
             };
             let mut labels: BTreeSet<String> = labels.iter().map(|label| (*label).to_owned()).collect();
-            sources.insert((*name).to_owned(), ((*kind).to_owned(), labels.clone()));
-            if section != SELDOM {
+            if section != ELSEWHERE {
+                sources.insert((*name).to_owned(), ((*kind).to_owned(), labels.clone()));
+            }
+            if ![SELDOM, ELSEWHERE].contains(&section) {
                 expected.insert((*name).to_owned());
             }
             match *kind {
@@ -140,15 +144,21 @@ impl Exported {
         let mut problems = Problems::new();
         let mut missing = self.expected.clone();
         for (program, text) in scrapes {
-            for (name, metric) in scraped(text) {
-                missing.remove(&name);
-                if self.sources.get(&name) != Some(&metric) {
-                    problems.push(format!("deploy/metrics.txt about {name}: {program} exports {metric:?}"));
-                }
-            }
+            let known = scraped(text);
+            missing.retain(|name| !known.contains_key(name));
+            problems.extend(self.check_scrape(program, text));
         }
         problems.extend(missing.iter().map(|name| format!("deploy/metrics.txt: no program exports {name}")));
         problems
+    }
+
+    /// What one program exports and the list does not have, or has otherwise.
+    pub fn check_scrape(&self, program: &str, text: &str) -> Problems {
+        let others =
+            scraped(text).into_iter().filter(|(name, metric)| self.sources.get(name) != Some(metric));
+        others
+            .map(|(name, metric)| format!("deploy/metrics.txt about {name}: {program} exports {metric:?}"))
+            .collect()
     }
 
     /// Each metric of the list must stand as a text in the sources, since some show only when something fails.

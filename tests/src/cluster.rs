@@ -183,6 +183,11 @@ impl Cluster {
         self.databases.url(service)
     }
 
+    /// The same, as its owner.
+    pub fn owner_url(&self, service: &str) -> String {
+        self.databases.owner_url(service)
+    }
+
     /// The folder with a log of every process.
     pub fn folder(&self) -> &Path {
         self.folder.path()
@@ -274,6 +279,14 @@ impl Cluster {
     /// # Errors
     /// The first end that was not orderly; the others are ended all the same.
     pub async fn shut_down(mut self) -> Result<()> {
+        self.stop_all().await
+    }
+
+    /// Ends every process in order, the gateways first. What is stored stays.
+    ///
+    /// # Errors
+    /// The first end that was not orderly; the others are ended all the same.
+    pub async fn stop_all(&mut self) -> Result<()> {
         let running = self.members.iter_mut().filter(|member| member.runs());
         let (gateways, services): (Vec<_>, Vec<_>) = running.partition(|member| member.service() == GATEWAY);
         let mut result = Ok(());
@@ -282,6 +295,37 @@ impl Cluster {
             result = stopped.into_iter().fold(result, Result::and);
         }
         result
+    }
+
+    /// Starts every process that does not run, and waits until all are ready.
+    ///
+    /// # Errors
+    /// When one does not become ready.
+    pub async fn start_all(&mut self) -> Result<()> {
+        for member in self.members.iter_mut().filter(|member| !member.runs()) {
+            member.start(&self.folder)?;
+        }
+        self.ready().await
+    }
+
+    /// Has services that are started from here on publish on, and follow, topics of other names.
+    pub fn set_topic_prefix(&mut self, prefix: &str) {
+        const PREFIX: &str = "STORELINE_KAFKA_TOPIC_PREFIX";
+        self.members
+            .iter_mut()
+            .filter(|member| member.service() != GATEWAY)
+            .for_each(|member| member.set(PREFIX, prefix));
+        self.environment.insert(PREFIX.to_owned(), prefix.to_owned());
+    }
+
+    /// Runs a command of a service's own program, with the variables that its replicas have.
+    ///
+    /// # Panics
+    /// When there is no such service, or the command does not end within `deadline`.
+    pub async fn run_service(&self, service: &str, arguments: &[&str], deadline: Duration) -> Finished {
+        let mut command = self.member(service, 1).command();
+        command.args(arguments);
+        finish(command, deadline).await
     }
 
     /// The operator's program with this cluster's environment, ready for arguments.

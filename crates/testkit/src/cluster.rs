@@ -115,6 +115,25 @@ impl Cluster {
         format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
     }
 
+    /// Where it is: the data is in `cluster` there.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// A program, one of PostgreSQL's perhaps, in the server's folder and as who runs the server: it may read and write
+    /// what the server does.
+    ///
+    /// # Panics
+    /// When the folder of PostgreSQL's programs cannot stand in a PATH.
+    pub fn command(&self, name: &str) -> Command {
+        let programs = std::env::var_os(PROGRAMS).map(PathBuf::from);
+        let inherited = std::env::var_os("PATH").unwrap_or_default();
+        let path = std::env::join_paths(programs.into_iter().chain(std::env::split_paths(&inherited)));
+        let mut command = command(name, &self.folder, self.account);
+        command.env("PATH", path.expect("plain folder names"));
+        command
+    }
+
     /// Stops it and starts it again on the same port.
     ///
     /// # Panics

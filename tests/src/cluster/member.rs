@@ -122,7 +122,7 @@ impl Member {
         self.set("STORELINE_SERVICE_TOKENS", &databases.secrets().service);
     }
 
-    fn set(&mut self, name: &str, value: &str) {
+    pub(super) fn set(&mut self, name: &str, value: &str) {
         self.variables.insert(name.to_owned(), value.to_owned());
     }
 

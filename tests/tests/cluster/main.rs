@@ -18,6 +18,7 @@ mod roles;
 mod kafka;
 mod operator;
 mod replicas;
+mod restore;
 mod scene;
 mod services;
 mod stores;

@@ -1,11 +1,14 @@
 //! The chart, checked as whoever installs it would see it: linted, rendered with many values, held against the schemas of
-//! Kubernetes and of the custom resources, and against the rules that every manifest keeps. Nothing is installed anywhere.
+//! Kubernetes and of the custom resources, and against the rules that every manifest keeps; and played on this machine, with
+//! the commands and variables of the rendered pods. Nothing is installed anywhere.
 
 mod arrows;
 mod environment;
+mod guide;
 mod manifests;
 mod matrix;
 mod monitoring;
+mod rehearsal;
 mod rules;
 mod schemas;
 mod tools;
@@ -20,6 +23,8 @@ use manifests::Manifests;
 use matrix::Case;
 use tools::HelmTools;
 
+use crate::servers::Servers;
+
 /// Relative to the workspace.
 const CHART: &str = "charts/storeline";
 /// How the chart is installed in every rendering.
@@ -29,8 +34,14 @@ const NAMESPACE: &str = "storeline";
 /// Problems in words, each with the place.
 type Problems = Vec<String>;
 
-/// Makes every check and prints what is wrong; false when something is.
-pub fn run(root: &Path) -> Result<bool> {
+/// What it takes to start what is rendered.
+pub struct Given<'a> {
+    pub servers: &'a Servers,
+    pub grpcurl: &'a Path,
+}
+
+/// Makes every check and prints what is wrong; false when something is. Without servers nothing is started.
+pub fn run(root: &Path, given: Option<&Given<'_>>) -> Result<bool> {
     let tools = HelmTools::provide()?;
     let schemas = schemas::provide()?;
     let facts = environment::Facts::read(root)?;
@@ -76,8 +87,18 @@ pub fn run(root: &Path) -> Result<bool> {
     }
     println!("refused {} sets of values", refused.len());
     problems.extend(monitoring::check_runbooks(root)?);
+    problems.extend(guide::check(root, &tools, folder.path(), &rendered)?);
     problems.extend(schemas::validate(&tools, &schemas, &rendered)?);
     problems.dedup();
+    match given {
+        None => println!("rehearsal: only in `cargo xtask test`, which has servers"),
+        // What is wrong already would only be said once more, and worse.
+        Some(_) if !problems.is_empty() => println!("rehearsal: not with these problems"),
+        Some(given) => {
+            let played = rehearsal::run(root, &tools, given);
+            problems.extend(played.err().map(|error| format!("rehearsal: {error:#}")));
+        }
+    }
     for problem in &problems {
         println!("error: {problem}");
     }

@@ -9,6 +9,7 @@ mod cluster;
 mod deploy;
 mod helm;
 mod programs;
+mod rehearsal;
 mod servers;
 mod test;
 mod tidy;
@@ -26,7 +27,7 @@ cargo xtask COMMAND
   bench [ARGUMENTS]         provides servers, then runs the benchmarks in release mode
   cluster [OPTIONS]         runs the distributed shop on this machine
   tidy                      checks the dependency arrows of the design
-  helm                      checks the chart; a step of `test`
+  helm                      checks the chart; the step of `test` starts what it would start, too
   dashboards                writes Grafana's dashboards from their tables
   help [COMMAND]            this text, or more about one command
 ";
@@ -63,7 +64,7 @@ fn dispatch(arguments: &[String]) -> Result<bool> {
         (command, true) => help(Some(command)),
         ("test", _) => test::run(&test::Options::parse(rest)?),
         ("bench", _) => bench::run(rest),
-        ("helm", _) if rest.is_empty() => helm::run(&workspace_root()),
+        ("helm", _) if rest.is_empty() => helm::run(&workspace_root(), None),
         ("helm", _) => bail!("`helm` takes no arguments"),
         ("dashboards", _) if rest.is_empty() => deploy::write_dashboards(&workspace_root()),
         ("dashboards", _) => bail!("`dashboards` takes no arguments"),

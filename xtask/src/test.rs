@@ -25,7 +25,7 @@ server and a throwaway Kafka broker, then runs the steps below. FILTER goes to `
 steps: servers fmt tidy clippy doc build deploy test helm download docker
 The step deploy reads Dockerfile, compositions, alerts and dashboards with hadolint (PyPI), docker-compose and promtool
 (Debian packages); the step helm renders the chart with Helm and kubeconform (built with Go into ~/.cache/storeline/bin) and
-holds it against schemas from PyPI and Go modules.
+holds it against schemas from PyPI and Go modules; then it starts the programs as the rendered Deployments would.
 ";
 
 /// From a clean clone, on two cores.
@@ -60,7 +60,14 @@ const STEPS: [Step; 11] = [
     Step { name: "deploy", quick: true, run: |run| deploy::run(&workspace_root(), run.servers) },
     Step { name: "test", quick: true, run: test_workspace },
     // After the tests, which build the programs that it asks what they read.
-    Step { name: "helm", quick: false, run: |_| helm::run(&workspace_root()) },
+    Step {
+        name: "helm",
+        quick: false,
+        run: |run| {
+            let stage = helm::Given { servers: run.servers, grpcurl: &run.tools.grpcurl };
+            helm::run(&workspace_root(), Some(&stage))
+        },
+    },
     Step {
         name: "download",
         quick: false,

@@ -62,6 +62,22 @@ config.linkerd.io/skip-outbound-ports: {{ printf "%d,%d,%d" (int .Values.postgre
 {{- end -}}
 {{- end -}}
 
+{{/* Whose signature the database's certificate has, as a volume and where it is mounted. */}}
+{{- define "storeline.databaseCaMount" -}}
+{{- if .Values.postgresql.caConfigMap -}}
+- { name: postgresql-ca, mountPath: /etc/storeline/postgresql, readOnly: true }
+{{- end -}}
+{{- end -}}
+
+{{- define "storeline.databaseCaVolume" -}}
+{{- with .Values.postgresql.caConfigMap -}}
+- name: postgresql-ca
+  configMap:
+    name: {{ . }}
+    items: [{ key: ca.crt, path: ca.crt }]
+{{- end -}}
+{{- end -}}
+
 {{/* Where a pod may run. Takes root and name. */}}
 {{- define "storeline.placement" -}}
 {{- with .root.Values.image.pullSecrets }}

@@ -5,7 +5,12 @@ operator.token
 {{- range $_, $program := include "storeline.programs" . | fromYaml }}{{ with $program.context }},{{ . }}.url{{ end }}{{ end -}}
 {{- end -}}
 
-{{/* Takes root, command and databases: whether it reads them. */}}
+{{/* The port at which an audit hands its result over, if there is somebody who asks for it. */}}
+{{- define "storeline.auditMetrics" -}}
+{{- if and .Values.audit.enabled .Values.monitoring.serviceMonitor.enabled }}{{ include "storeline.adminPort" . }}{{ end -}}
+{{- end -}}
+
+{{/* Takes root, command, databases: whether it reads them, and metrics: a port, if it serves any. */}}
 {{- define "storeline.operatorPod" -}}
 {{- $root := .root -}}
 {{- $full := include "storeline.fullname" $root -}}
@@ -32,6 +37,9 @@ containers:
     imagePullPolicy: {{ $root.Values.image.pullPolicy }}
     command: [shop]
     args: {{ toJson .command }}
+    {{- with .metrics }}
+    ports: [{ name: admin, containerPort: {{ . }} }]
+    {{- end }}
     env:
       - { name: STORELINE_GATEWAY_URL, value: "http://{{ $full }}-api-gateway:80" }
       - { name: STORELINE_OPERATOR_TOKEN_FILE, value: {{ ternary "/shop/operator.token" (printf "%s/operator.token" $folder) $inside }} }
@@ -55,6 +63,9 @@ containers:
       - { name: shop, mountPath: /shop, readOnly: true }
       {{- else }}
       - { name: secrets, mountPath: {{ $folder }}, readOnly: true }
+      {{- if $.databases }}
+      {{- include "storeline.databaseCaMount" $root | nindent 6 }}
+      {{- end }}
       {{- end }}
 volumes:
   - name: data
@@ -71,6 +82,8 @@ volumes:
       defaultMode: 0440
       {{- if not .databases }}
       items: [{ key: operator.token, path: operator.token }]
+      {{- else }}
+  {{- include "storeline.databaseCaVolume" $root | nindent 2 }}
       {{- end }}
   {{- end }}
 {{- end -}}

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::manifests::{Manifests, list, name, text};
-use super::matrix::{GRPC_CLIENTS, KAFKA, POSTGRESQL, REDIS, TRACING};
+use super::matrix::{GRPC_CLIENTS, KAFKA, PAYMENTS, POSTGRESQL, REDIS, TRACING};
 use super::{Problems, RELEASE};
 
 const GATEWAY: &str = "api-gateway";
@@ -21,6 +21,7 @@ const SERVICES: [(&str, u64); 5] = [
 const REST: u64 = 8080;
 const ADMIN: u64 = 9464;
 const DNS: u64 = 53;
+const HTTPS: u64 = 443;
 /// Who has its cache or its counters in Redis.
 const REDIS_USERS: [&str; 2] = [GATEWAY, "product-service"];
 /// Policies about no component: nothing at all, and what a mesh adds.
@@ -41,7 +42,7 @@ pub fn check(manifests: &Manifests, values: &Value) -> Problems {
         let left = manifests.of_kind("NetworkPolicy").count();
         return if left == 0 { Problems::new() } else { vec!["policies are off and there".to_owned()] };
     }
-    let mut problems = Problems::new();
+    let mut problems = identities(manifests);
     let mut seen = Seen::default();
     for policy in manifests.of_kind("NetworkPolicy") {
         problems.extend(read(policy, &mut seen));
@@ -59,6 +60,61 @@ pub fn check(manifests: &Manifests, values: &Value) -> Problems {
             problems.push(format!("{end}: {from} -> {to}:{port} is missing"));
         }
     }
+    problems
+}
+
+/// What a mesh allows by identity is what network policies allow by labels, where both know who calls: between the
+/// release's own pods. And one policy denies the rest.
+fn identities(manifests: &Manifests) -> Problems {
+    let policies: Vec<&Value> = manifests.of_kind("AuthorizationPolicy").collect();
+    if policies.is_empty() {
+        return Problems::new();
+    }
+    let mut problems = Problems::new();
+    if !policies.iter().any(|policy| policy["spec"]["rules"].is_null() && policy["spec"]["action"] == "ALLOW")
+    {
+        problems.push("no policy of the mesh denies by default".to_owned());
+    }
+    let mut allowed: BTreeSet<(String, String, String)> = BTreeSet::new();
+    for policy in &policies {
+        let to = text(&policy["spec"]["selector"]["matchLabels"]["app.kubernetes.io/component"]);
+        for rule in list(&policy["spec"]["rules"]) {
+            let sources = list(&rule["from"]).flat_map(|from| list(&from["source"]["principals"]));
+            for (_, account) in sources.filter_map(|principal| text(principal).rsplit_once("/sa/")) {
+                // Others than the release's accounts are whom the values name.
+                if manifests.get("ServiceAccount", account).is_none() {
+                    continue;
+                }
+                for port in list(&rule["to"]).flat_map(|to| list(&to["operation"]["ports"])) {
+                    allowed.insert((account.to_owned(), to.to_owned(), text(port).to_owned()));
+                }
+            }
+        }
+    }
+    let mut known = Seen::default();
+    for policy in manifests.of_kind("NetworkPolicy") {
+        problems.extend(read(policy, &mut known));
+    }
+    for (from, to, port) in &known.ingress {
+        let account = manifests
+            .pods()
+            .iter()
+            .find(|pod| pod.labels["app.kubernetes.io/component"] == from.as_str() && pod.kind != "Job")
+            .map(|pod| text(&pod.spec["serviceAccountName"]).to_owned());
+        let port = port.to_string();
+        // Who has no pod here comes from outside. REST and metrics are open to whoever the network lets in.
+        let Some(account) = account.filter(|_| ![REST, ADMIN].iter().any(|open| open.to_string() == port))
+        else {
+            continue;
+        };
+        let arrow = (account, to.clone(), port);
+        if !allowed.remove(&arrow) {
+            problems.push(format!("mesh: {} may not call {to}:{}", arrow.0, arrow.2));
+        }
+    }
+    problems.extend(
+        allowed.iter().map(|(from, to, port)| format!("mesh: {from} may call {to}:{port}, and no pod may")),
+    );
     problems
 }
 
@@ -114,6 +170,7 @@ fn who(peer: &Value) -> String {
             (REDIS, "redis"),
             (TRACING, "collector"),
             (GRPC_CLIENTS, "grpc-clients"),
+            (PAYMENTS, "payment-provider"),
             ("10.0.0.0/8", "clients"),
             ("169.254.171.0/24", "clients"),
             ("169.254.20.10/32", "dns"),
@@ -177,6 +234,10 @@ fn expected(values: &Value, inside: bool) -> Seen {
         out("shop", "postgres", 5432);
         into("shop", "postgres", 5432);
         return seen;
+    }
+    into("prometheus", "operator", ADMIN);
+    if let Some(port) = values["payment"]["peers"][0].is_object().then(|| &values["payment"]["port"]) {
+        out("payment-service", "payment-provider", port.as_u64().unwrap_or(HTTPS));
     }
     for job in ["migrate", "operator"] {
         out(job, "dns", DNS);

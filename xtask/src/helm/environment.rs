@@ -148,6 +148,46 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_variable_that_was_renamed_on_one_side_alone_is_told() {
+        let said = serde_json::json!({ "variables": [
+            { "name": "DATABASE_URL", "required": true, "fileVariable": "DATABASE_URL_FILE", "commands": ["serve"] },
+            { "name": "STORELINE_GRPC", "required": false, "fileVariable": null, "commands": ["serve"] },
+        ] });
+        let named = |name: &str| name.to_owned();
+        let facts = Facts {
+            drain_seconds: 25,
+            liveness: named("liveness"),
+            readiness: named("readiness"),
+            live_path: named("/healthz"),
+            ready_path: named("/readyz"),
+            programs: Programs::of("a-service", &said),
+        };
+        let rendered = "
+kind: ConfigMap
+metadata: { name: a }
+data: { STORELINE_GRPC: '0.0.0.0:1', DATABASE_URL_FILE: /run/secrets/database.url }
+---
+kind: Deployment
+metadata: { name: a }
+spec:
+  template:
+    spec:
+      containers:
+        - command: [a-service]
+          args: [serve]
+          envFrom: [{ configMapRef: { name: a } }]
+          volumeMounts: [{ name: secrets, mountPath: /run/secrets }]
+      volumes: [{ name: secrets, secret: { items: [{ key: database.url, path: database.url }] } }]
+";
+        let problems = |text: &str| check(&Manifests::parse(text).unwrap(), &facts);
+        assert_eq!(problems(rendered), Problems::new());
+        assert_eq!(problems(&rendered.replace("STORELINE_GRPC", "STORELINE_RPC")).len(), 1);
+        // One that is not read, and one that is missing.
+        assert_eq!(problems(&rendered.replace("DATABASE_URL_FILE", "DATABASE_FILE")).len(), 2);
+        assert_eq!(problems(&rendered.replace("args: [serve]", "args: [play]")).len(), 2);
+    }
+
+    #[test]
     fn constants_are_found_in_sources() {
         assert_eq!(between("a = \"b\";", "a = \"", "\"").unwrap(), "b");
         assert!(between("a", "b", "c").is_err());

@@ -26,6 +26,7 @@ pub const KAFKA: &str = "10.2.0.0/16";
 pub const REDIS: &str = "10.3.0.0/16";
 pub const TRACING: &str = "10.4.0.0/16";
 pub const GRPC_CLIENTS: &str = "10.5.0.0/16";
+pub const PAYMENTS: &str = "10.6.0.0/16";
 
 const SIZES: [&str; 3] = ["trial", "small", "large"];
 pub const MESHES: [&str; 4] = ["none", "istio-ambient", "linkerd", "vpc-lattice"];
@@ -45,7 +46,7 @@ fn base() -> Value {
     })
 }
 
-fn peer(cidr: &str) -> Value {
+pub fn peer(cidr: &str) -> Value {
     json!({ "ipBlock": { "cidr": cidr } })
 }
 
@@ -90,6 +91,13 @@ fn flags(size: &str) -> Vec<(&'static str, Value, Value)> {
             json!({ "runbooks": "https://git.example/runbooks/" }),
         ));
         flags.push(flag("audit", "audit", json!({})));
+        flags.push((
+            "provider",
+            json!({ "payment": { "peers": [peer(PAYMENTS)], "port": 8443 } }),
+            json!({}),
+        ));
+        flags.push(("database-ca", json!({ "postgresql": { "caConfigMap": "rds-ca" } }), json!({})));
+        flags.push(("restored", json!({ "migration": { "raiseIncarnation": true } }), json!({})));
         flags.push(("names", json!({ "services": { "order-service": { "existingSecret": "mine",
             "existingMigrateSecret": "mine-too", "replicas": 1, "env": { "GRPC_MAX_CALLS": 100 },
             "podAnnotations": { "a": "b" }, "serviceAccount": { "annotations": { "eks.amazonaws.com/role-arn": "arn" } } } },
@@ -120,7 +128,8 @@ pub fn cases() -> Vec<Case> {
         for mesh in MESHES {
             let lattice =
                 json!({ "gatewayApi": { "enabled": true, "create": true, "grpc": { "enabled": false } } });
-            let values = json!({ "mesh": { "provider": mesh } });
+            let values =
+                json!({ "mesh": { "provider": mesh, "callers": ["cluster.local/ns/ingress/sa/gateway"] } });
             let with = if mesh == "vpc-lattice" { overlaid(all(true), &lattice) } else { all(true) };
             add(&format!("mesh-{mesh}"), overlaid(with, &values), false);
         }

@@ -17,23 +17,28 @@ const KUBERNETES: &str = "kubernetes-validate==1.37.0";
 /// The oldest that the chart says it works with, what EKS has as its standard, and the newest that there are schemas of.
 const VERSIONS: [&str; 3] = ["1.30.0", "1.34.0", "1.37.0"];
 /// Raised when what is made of the sources below changes.
-const EDITION: u32 = 1;
+const EDITION: u32 = 3;
 
 /// A module with the folder of its definitions.
-const MODULES: [(&str, &str); 4] = [
+const MODULES: [(&str, &str); 6] = [
     ("github.com/kedacore/keda/v2@v2.21.0", "config/crd/bases"),
     ("github.com/external-secrets/external-secrets@v1.3.2", "config/crds/bases"),
     ("sigs.k8s.io/gateway-api@v1.4.0", "config/crd/standard"),
     ("github.com/prometheus-operator/prometheus-operator@v0.85.0", "example/prometheus-operator-crd-full"),
+    ("github.com/cloudnative-pg/cloudnative-pg@v1.27.0", "config/crd/bases"),
+    ("istio.io/api@v1.27.0", "kubernetes"),
 ];
-/// What of them the chart uses.
-const KINDS: [&str; 7] = [
+/// What of them the chart uses, and the guide.
+const KINDS: [&str; 10] = [
     "ScaledObject",
     "ExternalSecret",
     "Gateway",
     "HTTPRoute",
     "GRPCRoute",
     "ServiceMonitor",
+    "PodMonitor",
+    "Cluster",
+    "AuthorizationPolicy",
     "PrometheusRule",
 ];
 /// How often a module is asked for: the module proxy may be gone for a moment.
@@ -91,19 +96,16 @@ fn custom(folder: &Path) -> Result<()> {
             fs::read_dir(&definitions).with_context(|| format!("cannot read {}", definitions.display()))?
         {
             let path = entry?.path();
-            let text = fs::read_to_string(&path)?;
-            let Ok(definition) = serde_yaml_ng::from_str::<Value>(&text) else { continue };
-            let kind = definition["spec"]["names"]["kind"].as_str().unwrap_or_default();
-            if !missing.contains(&kind) {
+            if path.extension().is_none_or(|extension| extension != "yaml") {
                 continue;
             }
-            missing.retain(|wanted| *wanted != kind);
-            let group = definition["spec"]["group"].as_str().unwrap_or_default();
-            for version in definition["spec"]["versions"].as_array().into_iter().flatten() {
-                let mut schema = version["schema"]["openAPIV3Schema"].clone();
-                close(&mut schema);
-                let name = file_name(kind, group, version["name"].as_str().unwrap_or_default());
-                fs::write(folder.join(name), serde_json::to_vec(&schema)?)?;
+            for document in fs::read_to_string(&path)?.split("\n---\n") {
+                let Ok(definition) = serde_yaml_ng::from_str::<Value>(document) else { continue };
+                let kind = definition["spec"]["names"]["kind"].as_str().unwrap_or_default();
+                if missing.contains(&kind) {
+                    missing.retain(|wanted| *wanted != kind);
+                    write_schemas(&definition, kind, folder)?;
+                }
             }
         }
     }
@@ -111,6 +113,24 @@ fn custom(folder: &Path) -> Result<()> {
         true => Ok(()),
         false => bail!("no module defines {}", missing.join(", ")),
     }
+}
+
+/// A schema for each version of a kind.
+fn write_schemas(definition: &Value, kind: &str, folder: &Path) -> Result<()> {
+    let group = definition["spec"]["group"].as_str().unwrap_or_default();
+    for version in definition["spec"]["versions"].as_array().into_iter().flatten() {
+        let mut schema = version["schema"]["openAPIV3Schema"].clone();
+        close(&mut schema);
+        // Every object has them, whether its definition says so or not.
+        for (name, kind) in [("apiVersion", "string"), ("kind", "string"), ("metadata", "object")] {
+            if schema["properties"][name].is_null() {
+                schema["properties"][name] = json!({ "type": kind });
+            }
+        }
+        let name = file_name(kind, group, version["name"].as_str().unwrap_or_default());
+        fs::write(folder.join(name), serde_json::to_vec(&schema)?)?;
+    }
+    Ok(())
 }
 
 /// As kubeconform looks for it: kind, first part of the group, version.

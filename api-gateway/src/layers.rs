@@ -21,11 +21,13 @@ use http::header::{
 };
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 use metrics::{Counter, Histogram, SharedString};
+use service_runtime::telemetry;
 use tower::util::option_layer;
 use tower::{BoxError, Layer, Service};
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
 use tower_http::cors::CorsLayer;
+use tracing::Span;
 use uuid::Uuid;
 
 use crate::handler::{Front, IDEMPOTENCY_REPLAYED, TRACEPARENT, X_POSITION};
@@ -228,6 +230,8 @@ struct Observation {
     id: HeaderValue,
     trace: HeaderValue,
     method: &'static str,
+    /// Disabled without a collector.
+    span: Span,
 }
 
 impl Observation {
@@ -241,13 +245,16 @@ impl Observation {
         }
         let id = request_id(headers);
         headers.insert(X_REQUEST_ID, id.clone());
-        let trace = headers.entry(TRACEPARENT).or_insert_with(new_trace).clone();
+        let (span, trace) = match telemetry::is_exporting() {
+            true => open_span(method, &id, headers),
+            false => (Span::none(), headers.entry(TRACEPARENT).or_insert_with(new_trace).clone()),
+        };
         request.extensions_mut().insert(RequestId(id.clone()));
-        Self { begun, id, trace, method }
+        Self { begun, id, trace, method, span }
     }
 
     fn end<B>(self, response: &mut http::Response<B>) {
-        let Self { begun, id, trace, method } = self;
+        let Self { begun, id, trace, method, span } = self;
         let meters = response.extensions_mut().remove::<Arc<RouteMeters>>();
         let meters = meters.unwrap_or_else(|| Arc::new(RouteMeters::new(NO_ROUTE.into())));
         let (status, elapsed) = (response.status(), begun.elapsed());
@@ -255,6 +262,13 @@ impl Observation {
         let route = &meters.label;
         let read = matches!(method, "GET" | "HEAD");
         let http_status = status.as_u16();
+        if !span.is_none() {
+            telemetry::rename_exported_span(&span, format!("{method} {route}"));
+            span.record("http_route", tracing::field::display(route)).record("http_status", http_status);
+            if status.is_server_error() {
+                span.record("otel.status_code", "ERROR");
+            }
+        }
         // Good reads are told by the metrics: a line for each would cost as much as the read. What a line needs is made
         // inside of these, where it is made only when the line is written.
         macro_rules! answered {
@@ -283,6 +297,25 @@ impl Observation {
             headers.entry(name).or_insert(value);
         }
     }
+}
+
+/// The span of a request in its client's trace, or in a new one, and what goes on to the service in place of what came.
+fn open_span(method: &'static str, id: &HeaderValue, headers: &mut HeaderMap) -> (Span, HeaderValue) {
+    use tracing::field::Empty;
+    let incoming = headers.get(TRACEPARENT).and_then(|value| value.to_str().ok()?.parse().ok());
+    let span = tracing::info_span!(
+        "request",
+        otel.kind = "server",
+        otel.status_code = Empty,
+        request_id = id.to_str().unwrap_or_default(),
+        http_method = method,
+        http_route = Empty,
+        http_status = Empty,
+    );
+    let own = telemetry::continue_trace(&span, incoming).to_string();
+    let own = HeaderValue::try_from(own).expect("hexadecimal digits are valid in a header");
+    headers.insert(TRACEPARENT, own.clone());
+    (span, own)
 }
 
 /// Tells which of the gateway's own pages answered.

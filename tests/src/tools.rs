@@ -66,11 +66,25 @@ pub async fn ask(shop: &Shop, service: &str, statement: &str) -> String {
     finish(command, DUMP_DEADLINE).await.ok().trim().to_owned()
 }
 
+/// Asks a database by its URL, and returns the rows as psql prints them without decoration.
+///
+/// # Panics
+/// When the statement fails.
+pub async fn ask_database(url: &str, statement: &str) -> String {
+    let mut command = Command::new(postgres_program("psql"));
+    command.args(["--no-psqlrc", "--set=ON_ERROR_STOP=1", "--tuples-only", "--no-align", "--command"]);
+    command.args([statement, url]);
+    finish(command, DUMP_DEADLINE).await.ok().trim().to_owned()
+}
+
+fn postgres_program(name: &str) -> PathBuf {
+    std::env::var_os("STORELINE_TEST_POSTGRES_BIN").map(PathBuf::from).unwrap_or_default().join(name)
+}
+
 /// One of PostgreSQL's programs, pointed at the shop's own server.
 fn postgres_tool(shop: &Shop, name: &str) -> Command {
     let state: Value = serde_json::from_str(&shop.secret("postgres.json")).expect("postgres.json is JSON");
-    let folder = std::env::var_os("STORELINE_TEST_POSTGRES_BIN").map(PathBuf::from).unwrap_or_default();
-    let mut command = Command::new(folder.join(name));
+    let mut command = Command::new(postgres_program(name));
     command
         .args(["--host=127.0.0.1", "--no-password"])
         .arg(format!("--port={}", state["port"]))

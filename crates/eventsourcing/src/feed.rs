@@ -126,6 +126,8 @@ pub trait Message: Serialize + DeserializeOwned + Clone + Send + Sync + 'static 
     /// Messages of one key are handled in order.
     fn key(&self) -> &str;
     fn position(&self) -> i64;
+    /// What happened: the name of its type.
+    fn event_type(&self) -> &str;
     /// What commands that follow from it should record.
     fn metadata(&self) -> Metadata;
 }
@@ -180,6 +182,10 @@ impl Message for IntegrationEvent {
         self.position
     }
 
+    fn event_type(&self) -> &str {
+        &self.event_type
+    }
+
     fn metadata(&self) -> Metadata {
         Metadata {
             correlation_id: self.correlation_id.clone(),
@@ -201,6 +207,10 @@ impl Message for RecordedEvent {
 
     fn position(&self) -> i64 {
         self.position
+    }
+
+    fn event_type(&self) -> &str {
+        &self.event_type
     }
 
     fn metadata(&self) -> Metadata {

@@ -160,6 +160,7 @@ mod snapshot;
 pub mod stream;
 pub mod subscription;
 pub mod tasks;
+pub mod trace;
 
 pub use command::{CommandContext, Metadata, Retention};
 pub use decider::{Decider, DecodeError, DomainEvent, EncodedEvent};

@@ -5,6 +5,7 @@
 
 mod ahead;
 mod checkpoint;
+mod commands;
 mod effect;
 mod handle;
 mod lease;
@@ -14,6 +15,7 @@ mod progress;
 mod runner;
 
 pub use checkpoint::{GoOn, WentOn};
+pub use commands::Commands;
 pub use handle::{NotReached, SubscriptionHandle};
 pub use parking::ParkedMessage;
 
@@ -25,9 +27,7 @@ use std::time::Duration;
 use sqlx::{PgConnection, PgPool};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use uuid::Uuid;
 
-use crate::command::{CommandContext, Metadata};
 use crate::decider::DecodeError;
 use crate::feed::{Feed, FeedError, Message, Place};
 use crate::log::EventLog;
@@ -141,27 +141,6 @@ pub trait Reactor: Send + Sync + 'static {
         message: &Self::Message,
         commands: &Commands,
     ) -> impl Future<Output = Result<(), HandlerError>> + Send;
-}
-
-/// Makes the contexts of the commands that one message leads to.
-#[derive(Clone, Debug)]
-pub struct Commands {
-    subscription: &'static str,
-    message_id: Uuid,
-    metadata: Metadata,
-}
-
-impl Commands {
-    /// For tests of reactors and for callers that handle a message by hand.
-    pub fn for_message(subscription: &'static str, message: &impl Message) -> Self {
-        let metadata = Metadata { actor: subscription.to_owned(), ..message.metadata() };
-        Self { subscription, message_id: message.id(), metadata }
-    }
-
-    /// The context of the command number `ordinal`: the same for every delivery of the message.
-    pub fn context(&self, ordinal: u32) -> CommandContext {
-        CommandContext::derived(self.subscription, self.message_id, ordinal, self.metadata.clone())
-    }
 }
 
 /// Limits of a subscription.

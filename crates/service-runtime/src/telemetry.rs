@@ -121,6 +121,7 @@ pub fn init(options: &TelemetryOptions) -> Result<TelemetryGuard, TelemetryError
         let (spans, started) = otlp::start(endpoint, &options.service_name)?;
         layers.push(spans);
         exporter = Some(started);
+        eventsourcing::trace::collect_spans(continue_work);
     }
     let registry = tracing_subscriber::registry().with(layers);
     registry.try_init().map_err(|_| TelemetryError::AlreadyStarted)?;
@@ -135,6 +136,17 @@ fn log_panic(info: &PanicHookInfo<'_>) {
     tracing::error!(location, "panic: {message}");
 }
 
+/// The same as [`continue_trace`] for what messages and tasks lead to.
+fn continue_work(span: &tracing::Span, incoming: Option<&str>) -> Option<String> {
+    let incoming = incoming.and_then(|text| text.parse().ok());
+    otlp::continue_trace(span, incoming).map(|own| own.to_string())
+}
+
+/// Whether spans go to a collector. Without one, those that say nothing in log lines need not be opened.
+pub fn is_exporting() -> bool {
+    otlp::is_exporting()
+}
+
 /// Field of a span under whose value it is exported. Declare it empty and fill it with
 /// [`name_exported_span`], so that it does not stand in every log line beside what it repeats.
 pub const SPAN_NAME: &str = "otel.name";
@@ -143,6 +155,13 @@ pub const SPAN_NAME: &str = "otel.name";
 pub fn name_exported_span(span: &tracing::Span, name: &str) {
     if otlp::is_exporting() {
         span.record(SPAN_NAME, name);
+    }
+}
+
+/// The same for a span that has been made part of a trace, and whose name is known only at its end.
+pub fn rename_exported_span(span: &tracing::Span, name: String) {
+    if otlp::is_exporting() {
+        otlp::rename(span, name);
     }
 }
 

@@ -23,6 +23,7 @@ mod scene;
 mod services;
 mod stores;
 mod topics;
+mod traces;
 
 use e2e_tests::cluster::Cluster;
 

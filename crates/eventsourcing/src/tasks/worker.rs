@@ -10,11 +10,13 @@ use futures::stream::FuturesUnordered;
 use sqlx::types::Json;
 use sqlx::{PgPool, Row};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 use uuid::Uuid;
 
 use super::{Task, TaskHandler, TaskOutcome, TaskQueue};
 use crate::backoff::Backoff;
 use crate::fault;
+use crate::trace;
 
 /// Longest sleep of a worker that knows of nothing due: what other replicas schedule is found by then.
 pub(super) const IDLE_LOOK: Duration = Duration::from_secs(1);
@@ -169,12 +171,17 @@ impl<H: TaskHandler> Worker<H> {
         })
     }
 
-    async fn carry_out(&self, task: Task) -> Finished {
+    async fn carry_out(&self, mut task: Task) -> Finished {
         fault::point("claim.after");
         let queue = self.queue.name();
+        let (id, attempt) = (task.id, task.attempts);
+        let span = trace::follow(
+            &mut task.metadata,
+            || tracing::info_span!("task", otel.name = queue, queue, task = %id, attempt),
+        );
         let started = Instant::now();
         let time = self.queue.options().lease.saturating_sub(LEASE_MARGIN);
-        let outcome = tokio::time::timeout(time, self.handler.run(&task)).await;
+        let outcome = tokio::time::timeout(time, self.handler.run(&task)).instrument(span).await;
         metrics::histogram!("task_run_seconds", "queue" => queue).record(started.elapsed().as_secs_f64());
         let outcome = outcome.unwrap_or_else(|_| TaskOutcome::Retry {
             after: Duration::ZERO,

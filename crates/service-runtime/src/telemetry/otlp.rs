@@ -61,6 +61,11 @@ pub(super) fn start(
     Ok((layer.boxed(), Exporter(provider)))
 }
 
+/// For a span that has begun, which takes its name no more from its fields.
+pub(super) fn rename(span: &tracing::Span, name: String) {
+    span.context().span().update_name(name);
+}
+
 /// `None` when no collector is configured.
 pub(super) fn continue_trace(span: &tracing::Span, incoming: Option<TraceParent>) -> Option<TraceParent> {
     if !is_exporting() {

@@ -3,7 +3,7 @@
 //! would move between partitions and lose their order.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::admin::{
     AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication,
@@ -19,6 +19,10 @@ use crate::options::KafkaOptions;
 
 /// Longest wait for one answer of a broker.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+/// Brokers hear of a topic one after another; by then every one has heard of it.
+const HEARD_OF_WITHIN: Duration = Duration::from_secs(10);
+/// Pause between two looks whether the broker that is asked has heard of the topic.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 const RETENTION_MS: &str = "retention.ms";
 const RETENTION_BYTES: &str = "retention.bytes";
@@ -57,6 +61,23 @@ impl TopicError {
             ),
             Self::Partitions { .. } => true,
         }
+    }
+
+    /// Whether the broker that was asked knows nothing of the topic.
+    fn is_unheard_of(&self) -> bool {
+        let code = match self {
+            Self::Unreachable(error) => error.rdkafka_error_code(),
+            Self::Refused { code, .. } => Some(*code),
+            Self::Partitions { .. } => None,
+        };
+        matches!(
+            code,
+            Some(
+                RDKafkaErrorCode::UnknownTopicOrPartition
+                    | RDKafkaErrorCode::UnknownTopic
+                    | RDKafkaErrorCode::LeaderNotAvailable
+            )
+        )
     }
 }
 
@@ -102,7 +123,15 @@ impl Topic {
         if !self.exists().await? {
             self.create().await?;
         }
-        self.compare().await
+        let begun = Instant::now();
+        loop {
+            match self.compare().await {
+                Err(error) if error.is_unheard_of() && begun.elapsed() < HEARD_OF_WITHIN => {
+                    tokio::time::sleep(LOOK_EVERY).await;
+                }
+                compared => return compared,
+            }
+        }
     }
 
     async fn exists(&self) -> Result<bool, TopicError> {

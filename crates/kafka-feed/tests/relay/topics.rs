@@ -5,13 +5,16 @@ use kafka_feed::KafkaOptions;
 use kafka_feed::client::Reporter;
 use kafka_feed::record::Content;
 use kafka_feed::relay::StartError;
-use kafka_feed::topics::{Topic, TopicError};
+use kafka_feed::topics::{Extent, Topic, TopicError};
 use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use testkit::{SOON, eventually};
 
 use crate::harness::*;
+
+/// A broker that is asked too early is asked too early now and then.
+const NEW_TOPICS: usize = 12;
 
 fn admin(options: &KafkaOptions) -> AdminClient<DefaultClientContext> {
     options.client_config("a-test").create().unwrap()
@@ -147,6 +150,18 @@ async fn after_a_restore_the_relay_stops_and_goes_on_after_the_position_that_it_
     }
     owner.close().await;
     replica.stop().await;
+}
+
+#[tokio::test]
+async fn a_topic_that_was_just_made_is_as_good_as_an_old_one() {
+    for _ in 0..NEW_TOPICS {
+        let topic = Topic::new(&options(), LOG, Reporter::default()).unwrap();
+        assert_eq!(topic.provide().await.unwrap(), Vec::<String>::new());
+        assert_eq!(
+            topic.extents().await.unwrap(),
+            vec![Extent { begin: 0, end: 0 }; usize::from(PARTITIONS)]
+        );
+    }
 }
 
 #[tokio::test]

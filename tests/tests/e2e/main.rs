@@ -8,6 +8,7 @@ mod crowds;
 mod faults;
 mod grpc;
 mod imports;
+mod kafka;
 mod metrics;
 mod orders;
 mod outcomes;

@@ -8,15 +8,16 @@ use std::time::Duration;
 use eventsourcing::{
     CommandContext, CommandProcessor, DecodeError, EventLog, Feed, HandlerError, IntegrationEvent,
     IntegrationFeed, LogFeed, LogOptions, Metadata, Migrations, Operation, Place, Position, ProcessorOptions,
-    Projection, Published, ReadModel, Rebuilds, RecordedEvent, Retention, StreamId, SubscriptionHandle,
-    SubscriptionState, Subscriptions, View,
+    Projection, Published, ReadModel, Rebuilds, RecordedEvent, RelayStatus, Relays, Retention, StreamId,
+    SubscriptionHandle, SubscriptionState, Subscriptions, View, Wanted,
 };
-use kafka_feed::{KafkaFeed, KafkaOptions, record};
+use kafka_feed::{KafkaFeed, KafkaOptions, Relay, record};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use serde::{Deserialize, Serialize};
+use service_runtime::{Readiness, Shutdown};
 use sqlx::PgConnection;
 use testkit::{SOON, TestDatabase, eventually};
 use tokio_util::sync::CancellationToken;
@@ -125,6 +126,21 @@ impl World {
         world
     }
 
+    /// A topic that somebody else fills.
+    pub async fn of_topic(topic: &Topic) -> Self {
+        Self::new(Bus::Kafka(topic.clone())).await
+    }
+
+    /// Has the service's own relay fill the topic.
+    pub async fn relay(&self, topic: &Topic) -> Relaying {
+        let log = self.processor.log();
+        let feed = Arc::new(LogFeed::new(log.clone(), "/shop/ledger", publish));
+        let (shutdown, readiness) = (Shutdown::new(), Readiness::new());
+        Relay::start(feed, log, &topic.options, &shutdown, &readiness).await.expect("the relay starts");
+        let (relays, topic) = (Relays::new(log.pool().clone()), topic.options.topic(LOG));
+        Relaying { log: log.clone(), relays, topic, shutdown, readiness }
+    }
+
     async fn new(bus: Bus) -> Self {
         let (upstream, database) = (TestDatabase::new(LOG, &[]).await, subscriber().await);
         let (stop, tracker) = (CancellationToken::new(), TaskTracker::new());
@@ -182,6 +198,48 @@ impl World {
         self.stop.cancel();
         self.tracker.close();
         tokio::time::timeout(SOON, self.tracker.wait()).await.expect("everything stops");
+    }
+}
+
+/// The relay of the log that is followed.
+pub struct Relaying {
+    log: EventLog,
+    relays: Relays,
+    topic: String,
+    shutdown: Shutdown,
+    readiness: Readiness,
+}
+
+impl Relaying {
+    async fn status(&self) -> Option<RelayStatus> {
+        self.relays.list().await.expect("relays are listed").into_iter().next()
+    }
+
+    pub async fn is_stopped(&self) -> bool {
+        self.status().await.is_some_and(|relay| matches!(relay.state, SubscriptionState::Stopped(_)))
+    }
+
+    /// Has the topic emptied and filled again.
+    pub async fn refill(&self) {
+        assert!(self.relays.ask(&self.topic, Wanted::Refill).await.expect("it is asked for"));
+        eventually("the relay obeys", SOON, async || {
+            self.status().await.filter(|relay| relay.wanted.is_none()).map(drop)
+        })
+        .await;
+    }
+
+    /// Waits until the topic has everything that the log has now.
+    pub async fn caught_up(&self) {
+        let newest = self.log.head().await.expect("the log is there");
+        eventually("the topic has everything", SOON, async || {
+            self.status().await.filter(|relay| relay.position >= newest).map(drop)
+        })
+        .await;
+    }
+
+    pub async fn stop(self) {
+        self.shutdown.request("end of the test");
+        self.shutdown.run(&self.readiness, SOON).await.expect("it stops");
     }
 }
 

@@ -1,7 +1,6 @@
 //! How figures change as logs grow: appends, commands and the time to an order's confirmation with 10^4 to 10^7 events.
 //! What is in the logs is written past the append, and stands in the read models and answers too where there are some.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
@@ -83,9 +82,9 @@ async fn order_latency(run: &mut Run<'_>, power: u32) -> anyhow::Result<()> {
         vacant.insert(data);
     }
     let data = grown.get(&power).context("it was just filled")?;
-    let shop = Arc::new(Shop::start(run.shop()?, data).await?);
-    orders::alone(run, &shop, &figure("order", power)).await?;
-    Arc::into_inner(shop).context("an order is still under way")?.stop().await
+    let shop = Shop::start(run.shop()?, data).await?;
+    orders::alone(run, &shop.rest, &figure("order", power)).await?;
+    shop.stop().await
 }
 
 /// Makes a shop whose logs have so many events together: one order is placed, and then multiplied in the logs and read
@@ -93,7 +92,7 @@ async fn order_latency(run: &mut Run<'_>, power: u32) -> anyhow::Result<()> {
 async fn fill(run: &Run<'_>, data: &Data, events: u64) -> anyhow::Result<()> {
     let shop = Shop::start(run.shop()?, data).await?;
     shop.stock().await?;
-    let order = orders::order(&shop, 0).await?.id;
+    let order = orders::order(&shop.rest, 0).await?.id;
     let mut databases = Vec::new();
     for service in SERVICES {
         databases.push((service, shop.database(service).await?));

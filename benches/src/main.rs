@@ -8,6 +8,7 @@
 
 mod archive;
 mod bare;
+mod cluster;
 mod databases;
 mod event;
 mod event_log;
@@ -56,7 +57,7 @@ const REPORT: &str = "BENCHMARKS.md";
 const FIGURES: &str = "benches/figures.json";
 
 /// All there are, in the order in which they run.
-const WORKLOADS: [Workload; 13] = [
+const WORKLOADS: [Workload; 14] = [
     Workload {
         name: "w1",
         about: "append one event to a new stream, 32 and 256 clients",
@@ -111,6 +112,11 @@ const WORKLOADS: [Workload; 13] = [
         run: |run| relay::relay(run).boxed_local(),
         #[cfg(not(feature = "kafka"))]
         run: |_| async { anyhow::bail!("it needs Kafka: `cargo xtask bench --only relay`") }.boxed_local(),
+    },
+    Workload {
+        name: "cluster",
+        about: "confirmed orders of separate programs with Kafka, beside the all-in-one's, when it is named only",
+        run: |run| cluster::cluster(run).boxed_local(),
     },
     Workload {
         name: "peers",
@@ -198,6 +204,7 @@ async fn measure(setup: &Setup) -> anyhow::Result<bool> {
         rows::catalogue_targets(),
         rows::growth_targets(),
         rows::relay_targets(),
+        rows::cluster_targets(),
     ] {
         let filled = rows::filled(&rows, &runs);
         if !filled.is_empty() {

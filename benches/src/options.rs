@@ -12,6 +12,7 @@ use crate::run::Workload;
 /// The workloads that only run when they are asked for.
 const PEERS: &str = "peers";
 const RELAY: &str = "relay";
+const CLUSTER: &str = "cluster";
 /// Runs of `--report`.
 pub const REPORT_RUNS: usize = 5;
 /// Measured for each figure, unless told otherwise.
@@ -108,7 +109,10 @@ impl Options {
 
     /// Whether a workload runs: when it is named, or when none is and it is not one of the further ones.
     pub fn includes(&self, workload: &Workload) -> bool {
-        let further = (workload.name == PEERS && !self.peers) || workload.name == RELAY;
+        let further = match workload.name {
+            PEERS => !self.peers,
+            name => [RELAY, CLUSTER].contains(&name),
+        };
         if self.only.is_empty() { !further } else { self.only.iter().any(|name| name == workload.name) }
     }
 
@@ -166,6 +170,7 @@ mod tests {
             chosen.map(|workload| workload.name).collect::<Vec<_>>()
         };
         assert!(!names("").contains(&"peers") && names("").contains(&"growth"));
+        assert!(!names("").contains(&"cluster") && names("--only cluster") == ["cluster"]);
         assert!(names("--peers").contains(&"peers") && names("--peers").contains(&"w1"));
         assert_eq!(names("--only peers"), ["peers"]);
     }

@@ -14,12 +14,13 @@ use tokio::sync::Mutex;
 use uuid::Uuid;
 
 use crate::figures::Unit;
-use crate::load::{Measured, closed_loop, paced_loop, quantile};
+use crate::http::Connections;
+use crate::load::{Measured, Times, closed_loop, paced_loop, quantile};
 use crate::run::Run;
 use crate::shop::{Data, SKUS, Shop, sku};
 
 /// Numbers of clients in the closed loops.
-const CLIENTS: [usize; 2] = [32, 64];
+pub const CLIENTS: [usize; 2] = [32, 64];
 /// How long one order may take.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -31,48 +32,49 @@ pub async fn orders(run: &mut Run<'_>) -> anyhow::Result<()> {
     run.record("orders/start, new database", Unit::Seconds, shop.start.as_secs_f64());
     run.record("orders/memory at the start", Unit::Mebibytes, shop.resident_mib()?);
     shop.stock().await?;
-    let shop = Arc::new(shop);
-    alone(run, &shop, "orders").await?;
+    alone(run, &shop.rest, "orders").await?;
     let mut highest = 0.0_f64;
     for clients in CLIENTS {
-        let measured = many(run, &shop, clients).await?;
+        let measured = many(run.times(), &shop.rest, clients).await?;
         run.record(format!("orders/{clients} clients"), Unit::PerSecond, measured.per_second);
         run.record(format!("orders/{clients} clients, p50"), Unit::Milliseconds, measured.quantile(0.5));
         run.record(format!("orders/{clients} clients, p99"), Unit::Milliseconds, measured.quantile(0.99));
         highest = highest.max(measured.per_second);
     }
-    let paced = {
-        let shop = shop.clone();
-        paced_loop(run.times(), highest / 2.0, |number| {
-            let shop = shop.clone();
-            async move { order(&shop, number as usize).await.map(drop) }
-        })
-        .await?
-    };
+    let paced = paced(run.times(), &shop.rest, highest / 2.0).await?;
     run.record("orders/half rate, p50", Unit::Milliseconds, paced.quantile(0.5));
     run.record("orders/half rate, p99", Unit::Milliseconds, paced.quantile(0.99));
     run.record("orders/memory after the load", Unit::Mebibytes, shop.resident_mib()?);
-    let shop = Arc::into_inner(shop).context("an order is still under way")?;
     shop.stop().await
 }
 
-async fn many(run: &Run<'_>, shop: &Arc<Shop>, clients: usize) -> anyhow::Result<Measured> {
-    let shop = shop.clone();
-    closed_loop(run.times(), clients, move |client, round| {
-        let shop = shop.clone();
-        async move { order(&shop, client + round as usize).await.map(drop) }
+/// So many clients, each of whom orders again when the order before is confirmed.
+pub async fn many(times: Times, rest: &Arc<Connections>, clients: usize) -> anyhow::Result<Measured> {
+    let rest = Arc::clone(rest);
+    closed_loop(times, clients, move |client, round| {
+        let rest = Arc::clone(&rest);
+        async move { order(&rest, client + round as usize).await.map(drop) }
+    })
+    .await
+}
+
+/// So many orders a second, whatever becomes of the earlier ones.
+pub async fn paced(times: Times, rest: &Arc<Connections>, per_second: f64) -> anyhow::Result<Measured> {
+    paced_loop(times, per_second, |number| {
+        let rest = Arc::clone(rest);
+        async move { order(&rest, number as usize).await.map(drop) }
     })
     .await
 }
 
 /// One client's orders, one after another: figures begin with `name`.
-pub async fn alone(run: &mut Run<'_>, shop: &Arc<Shop>, name: &str) -> anyhow::Result<()> {
+pub async fn alone(run: &mut Run<'_>, rest: &Arc<Connections>, name: &str) -> anyhow::Result<()> {
     let orders = Arc::new(Mutex::new(Vec::new()));
-    let (shop, keep) = (shop.clone(), orders.clone());
+    let (rest, keep) = (Arc::clone(rest), orders.clone());
     closed_loop(run.times(), 1, move |_, round| {
-        let (shop, keep) = (shop.clone(), keep.clone());
+        let (rest, keep) = (Arc::clone(&rest), keep.clone());
         async move {
-            let confirmed = order(&shop, round as usize).await?;
+            let confirmed = order(&rest, round as usize).await?;
             keep.lock().await.push(confirmed);
             Ok(())
         }
@@ -116,14 +118,14 @@ struct PlacedOrder {
 }
 
 /// Places an order and follows it to its confirmation.
-pub async fn order(shop: &Shop, number: usize) -> anyhow::Result<Confirmed> {
-    tokio::time::timeout(PATIENCE, place_and_follow(shop, number))
+pub async fn order(rest: &Connections, number: usize) -> anyhow::Result<Confirmed> {
+    tokio::time::timeout(PATIENCE, place_and_follow(rest, number))
         .await
         .context("an order is not confirmed")?
 }
 
-async fn place_and_follow(shop: &Shop, number: usize) -> anyhow::Result<Confirmed> {
-    let mut connection = shop.rest.take().await?;
+async fn place_and_follow(rest: &Connections, number: usize) -> anyhow::Result<Confirmed> {
+    let mut connection = rest.take().await?;
     let begun = Instant::now();
     let body = format!(
         r#"{{"requestId":"{}","lines":[{{"sku":"{}","quantity":"1"}}],"paymentToken":"tok_success","contact":{{"email":"bench@customer.example","shippingAddress":{{"recipient":"B. Ench","lines":["1 Sample Street"],"postalCode":"12345","city":"Springfield","countryCode":"DE"}}}}}}"#,

@@ -28,6 +28,8 @@ pub fn render(archive: &Archive) -> anyhow::Result<String> {
         ("Search", SEARCH, rows::search_targets(), false),
         ("Imports and rebuilds", CATALOGUE, rows::catalogue_targets(), false),
         ("Growth", GROWTH, rows::growth_targets(), false),
+        ("Into Kafka", RELAY, rows::relay_targets(), false),
+        ("Services as processes of their own", CLUSTER, rows::cluster_targets(), false),
     ] {
         write!(text, "\n## {title}\n\n{about}")?;
         table(&mut text, archive, &rows, floor)?;
@@ -141,6 +143,19 @@ second; the most memory that the command and the shop's process had resident. Wr
 const GROWTH: &str = "\
 Logs filled past the append, 20 events to a stream and an answer for each; for orders one real order, multiplied in all logs,
 answers and read models. The number is the events before the measurement, of all logs of the shop together for orders.
+
+";
+
+const RELAY: &str = "\
+A log of 270-byte events copied into a topic of one broker, acks=all, idempotent: 500 events a second as they are committed,
+beside a bare producer of rdkafka's, in milliseconds, and 200,000 of them at once, beside Kafka's own ProducerPerformance with
+records of the same size.
+
+";
+
+const CLUSTER: &str = "\
+One process for each service and for the gateway, a database each in one PostgreSQL, one broker of Kafka, one Redis, beside the
+all-in-one in the same run with the same load; everything on the same cores.
 
 ";
 

@@ -1,10 +1,12 @@
 //! The tables of targets: which figure stands against which, and how far it has to come. Filled from the figures of one
 //! or several runs.
 
+use crate::cluster;
 use crate::figures::{Runs, Spread};
 use crate::growth::{self, LONG_POWER, POWERS};
 use crate::import;
 use crate::limits::Limit;
+use crate::orders;
 use crate::search;
 
 /// Ours may be this part of the sketch's at least.
@@ -135,6 +137,25 @@ pub fn relay_targets() -> Vec<Row> {
         row("a log copied into its topic", "relay/throughput", MORE, Some(1.0))
             .against("limit/ProducerPerformance", "Kafka's ProducerPerformance"),
     ]
+}
+
+/// What becomes of orders when services are processes of their own with Kafka between them.
+pub fn cluster_targets() -> Vec<Row> {
+    let all_in_one = "the all-in-one";
+    let mut rows = Vec::new();
+    for clients in orders::CLIENTS {
+        let (ours, other) = (cluster::CLUSTER, cluster::ALL_IN_ONE);
+        let what = format!("confirmed orders over REST, {clients} clients");
+        let row = Row::new(&what, &cluster::figure(ours, clients), MORE, None);
+        rows.push(row.against(&cluster::figure(other, clients), all_in_one));
+    }
+    for quantile in ["p50", "p99"] {
+        let figure = |name: &str| cluster::half_rate(name, quantile);
+        let what = format!("placed to confirmed at half of each one's maximal rate, {quantile}");
+        let row = Row::new(&what, &figure(cluster::CLUSTER), LESS, None);
+        rows.push(row.against(&figure(cluster::ALL_IN_ONE), all_in_one));
+    }
+    rows
 }
 
 /// How figures change with the size of the log.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
@@ -71,7 +72,7 @@ pub struct Shop {
     process: Child,
     data: PathBuf,
     pub addresses: Addresses,
-    pub rest: Connections,
+    pub rest: Arc<Connections>,
     operator: String,
     /// From the call of the program to its readiness.
     pub start: Duration,
@@ -139,41 +140,23 @@ impl Shop {
         };
         let start = begun.elapsed();
         let operator = std::fs::read_to_string(data.join("operator.token"))?.trim().to_owned();
-        let rest = Connections::to(&addresses.http);
+        let rest = Arc::new(Connections::to(&addresses.http));
         Ok(Self { process, data: data.to_owned(), addresses, rest, operator, start })
     }
 
     /// Calls as the operator.
     pub async fn operate(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
-        let mut connection = self.rest.take().await?;
-        let answer =
-            connection.call(Method::POST, path, Some(&self.operator), body.to_string().into()).await?;
-        connection.put_back();
-        Ok(serde_json::from_slice(&answer)?)
+        operate(&self.rest, &self.operator, path, body).await
     }
 
     /// Gets as anybody.
     pub async fn get(&self, path: &str) -> anyhow::Result<Bytes> {
-        let mut connection = self.rest.take().await?;
-        let answer = connection.call(Method::GET, path, None, Bytes::new()).await?;
-        connection.put_back();
-        Ok(answer)
+        get(&self.rest, path).await
     }
 
     /// Adds [`SKUS`] products with plenty of stock, and waits until they can be ordered. Returns the products' ids.
     pub async fn stock(&self) -> anyhow::Result<Vec<String>> {
-        let mut ids = Vec::new();
-        let mut position = String::new();
-        for number in 0..SKUS {
-            let created = self.operate("/v1/products", &product(number)).await?;
-            ids.push(created["product"]["productId"].as_str().context("no product id")?.to_owned());
-            created["position"].as_str().context("no position")?.clone_into(&mut position);
-            let path = format!("/v1/stock/{}:receive", sku(number));
-            self.operate(&path, &json!({ "quantity": PIECES.to_string() })).await?;
-        }
-        // Whoever lists with the position waits until the catalogue has come so far.
-        self.get(&format!("/v1/products?minPosition={position}")).await?;
-        Ok(ids)
+        stock(&self.rest, &self.operator).await
     }
 
     /// Memory of the shop's own process, without its PostgreSQL, in MiB.
@@ -225,6 +208,37 @@ impl Shop {
         ensure!(status.success(), "the shop did not stop cleanly: {status}");
         Ok(())
     }
+}
+
+async fn operate(rest: &Connections, operator: &str, path: &str, body: &Value) -> anyhow::Result<Value> {
+    let mut connection = rest.take().await?;
+    let answer = connection.call(Method::POST, path, Some(operator), body.to_string().into()).await?;
+    connection.put_back();
+    Ok(serde_json::from_slice(&answer)?)
+}
+
+async fn get(rest: &Connections, path: &str) -> anyhow::Result<Bytes> {
+    let mut connection = rest.take().await?;
+    let answer = connection.call(Method::GET, path, None, Bytes::new()).await?;
+    connection.put_back();
+    Ok(answer)
+}
+
+/// Adds [`SKUS`] products with plenty of stock, wherever the shop runs, and waits until the catalogue shows them. Returns
+/// the products' ids.
+pub async fn stock(rest: &Connections, operator: &str) -> anyhow::Result<Vec<String>> {
+    let mut ids = Vec::new();
+    let mut position = String::new();
+    for number in 0..SKUS {
+        let created = operate(rest, operator, "/v1/products", &product(number)).await?;
+        ids.push(created["product"]["productId"].as_str().context("no product id")?.to_owned());
+        created["position"].as_str().context("no position")?.clone_into(&mut position);
+        let path = format!("/v1/stock/{}:receive", sku(number));
+        operate(rest, operator, &path, &json!({ "quantity": PIECES.to_string() })).await?;
+    }
+    // Whoever lists with the position waits until the catalogue has come so far.
+    get(rest, &format!("/v1/products?minPosition={position}")).await?;
+    Ok(ids)
 }
 
 /// The SKU of a product.

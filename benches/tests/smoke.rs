@@ -55,6 +55,16 @@ fn every_workload_of_the_shop_yields_its_figures() {
     check(&names.join(","), &OF_THE_SHOP);
 }
 
+/// Starts servers and seven programs, so it is for the long forms.
+#[test]
+fn the_distributed_shop_yields_its_figures_beside_the_all_in_one_s() {
+    if std::env::var_os("STORELINE_TEST_LONG").is_none() {
+        return;
+    }
+    let names = ["cluster/32 clients", "cluster/all-in-one/64 clients", "cluster/half rate, p99"];
+    check("cluster", &[("cluster", &names[..])]);
+}
+
 #[test]
 fn what_is_not_understood_is_refused_with_the_help() {
     let output = program().args(["--only", "nothing"]).output().unwrap();

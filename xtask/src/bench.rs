@@ -5,13 +5,14 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use crate::servers::Servers;
-use crate::{cargo, workspace_root};
+use crate::{cargo, cluster, workspace_root};
 
 pub const HELP: &str = "\
 cargo xtask bench [ARGUMENTS]
 
 Starts a throwaway PostgreSQL and Kafka, builds the shop and the benchmarks in release mode and runs them; ARGUMENTS go to the
-benchmark program, whose own help follows. With --peers, other event stores are built too, in a workspace of their own; with --only relay, librdkafka is.
+benchmark program, whose own help follows. With --peers, other event stores are built too, in a workspace of their own; with
+--only relay, librdkafka is; with --only cluster, every program of the distributed shop.
 ";
 
 /// The workspace of the other event stores.
@@ -19,10 +20,20 @@ const PEERS: &str = "benches/peers/Cargo.toml";
 
 pub fn run(arguments: &[String]) -> Result<bool> {
     let target = workspace_root().join("target");
-    let peers = arguments.iter().any(|argument| argument.contains("peers"));
-    let relay = arguments.iter().any(|argument| argument.contains("relay"));
-    let features: &[&str] = if relay { &["--features", "benches/kafka"] } else { &[] };
-    if !built(&[&["--package", "shop", "--package", "benches"], features].concat())? {
+    let asked_for = |what: &str| arguments.iter().any(|argument| argument.contains(what));
+    let (peers, relay, distributed) = (asked_for("peers"), asked_for("relay"), asked_for("cluster"));
+    let (mut packages, mut features) = (vec!["benches", "shop"], Vec::new());
+    if relay {
+        features.push("benches/kafka".to_owned());
+    }
+    if distributed {
+        packages.extend(cluster::PACKAGES);
+        features.push(cluster::features());
+    }
+    let features = features.join(",");
+    let mut wanted: Vec<&str> = packages.iter().flat_map(|package| ["--package", *package]).collect();
+    wanted.extend(["--bins", "--features", &features]);
+    if !built(&wanted)? {
         return Ok(false);
     }
     if peers && !built(&["--locked", "--manifest-path", PEERS, "--target-dir", "target/peers"])? {

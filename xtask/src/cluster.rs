@@ -15,7 +15,8 @@ cargo xtask cluster [OPTIONS]
 
 Runs every service and the gateway as processes of their own on loopback, with a PostgreSQL, a Redis and an Apache Kafka
 that are theirs alone, until Ctrl-C. All data goes then. Says where everything is, and writes the variables with which
-`shop demo`, `audit`, `saga`, `parked` and `rebuild` work on it into target/cluster.env.
+`shop demo`, `audit`, `saga`, `parked` and `rebuild` work on it into target/cluster.env. LOG_FILTER and OTLP_ENDPOINT reach
+every process, if they are set.
 
   --replicas N    so many of every service and of the gateway (1)
   --brokers N     1 Kafka broker, or 3 of which one may be down (1)
@@ -23,7 +24,7 @@ that are theirs alone, until Ctrl-C. All data goes then. Says where everything i
 ";
 
 /// The packages whose programs make up a cluster, the operator's included.
-const PACKAGES: [&str; 8] = [
+pub const PACKAGES: [&str; 8] = [
     "shop",
     "product-service",
     "inventory-service",
@@ -72,6 +73,12 @@ impl Options {
     }
 }
 
+/// What [`PACKAGES`] are built with.
+pub fn features() -> String {
+    let of_these = |feature: &&str| PACKAGES.contains(&feature.split('/').next().unwrap_or_default());
+    FEATURES.split(',').filter(of_these).collect::<Vec<_>>().join(",")
+}
+
 /// Comes back only when something is missing.
 pub fn run(options: &Options) -> Result<bool> {
     println!("== providing servers");
@@ -81,9 +88,7 @@ pub fn run(options: &Options) -> Result<bool> {
     let jars = Kafka::find_or_fetch()?;
     println!("== building");
     let mut build = cargo();
-    let of_these = |feature: &&str| PACKAGES.contains(&feature.split('/').next().unwrap_or_default());
-    let features: Vec<&str> = FEATURES.split(',').filter(of_these).collect();
-    build.args(["build", "--bins", "--features", &features.join(",")]);
+    build.args(["build", "--bins", "--features", &features()]);
     for package in PACKAGES {
         build.args(["--package", package]);
     }

@@ -21,6 +21,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 const POSTGRES_SETTINGS: [&str; 1] = ["max_connections=1000"];
 /// Kafka's topics are named as in production.
 const TOPIC_PREFIX: &str = "";
+/// What whoever starts it may say to every process of it.
+const PASSED_ON: [&str; 2] = ["LOG_FILTER", "OTLP_ENDPOINT"];
 /// Where each first replica listens if nothing else does.
 const DOCUMENTED: [u16; 6] = [50_051, 50_052, 50_053, 50_054, 50_055, 8080];
 
@@ -46,10 +48,12 @@ async fn run(arguments: &[String]) -> Result<()> {
     let redis = Redis::start().await;
     let kafka = Brokers::start(brokers).await;
     let copies = u32::try_from(brokers)?;
+    let said = |name: &str| std::env::var(name).ok().map(|value| (name.to_owned(), value));
     let options = Options {
         topic_prefix: TOPIC_PREFIX.to_owned(),
         replication: (copies, copies.div_ceil(2)),
         redis: Some(redis.url()),
+        variables: PASSED_ON.into_iter().filter_map(said).collect(),
         default_ports: DOCUMENTED.iter().all(|port| is_free(*port)),
         ..Options::new(postgres.url(), kafka.bootstrap()).replicas(replicas)
     };

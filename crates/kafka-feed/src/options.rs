@@ -4,7 +4,7 @@
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 use service_runtime::Secret;
-use service_runtime::config::ConfigReader;
+use service_runtime::config::{ConfigReader, ConfigValue};
 
 /// Most partitions of a topic.
 const MAX_PARTITIONS: u16 = 1000;
@@ -20,6 +20,7 @@ pub mod variables {
     pub const PARTITIONS: &str = "STORELINE_KAFKA_PARTITIONS";
     pub const REPLICATION: &str = "STORELINE_KAFKA_REPLICATION";
     pub const MIN_INSYNC: &str = "STORELINE_KAFKA_MIN_INSYNC";
+    pub const GROUP_PROTOCOL: &str = "STORELINE_KAFKA_GROUP_PROTOCOL";
     pub const SECURITY: &str = "STORELINE_KAFKA_SECURITY";
     pub const CA_FILE: &str = "STORELINE_KAFKA_CA_FILE";
     pub const SASL_MECHANISM: &str = "STORELINE_KAFKA_SASL_MECHANISM";
@@ -40,9 +41,44 @@ pub struct KafkaOptions {
     pub replication: u16,
     /// Replicas that must have a record before it is acknowledged.
     pub min_insync: u16,
+    pub group_protocol: GroupProtocol,
     pub transport: Transport,
     /// Who we are; without it anybody may do everything.
     pub sasl: Option<Sasl>,
+}
+
+/// How the members of a consumer group divide partitions. All members of a group should have the same; Kafka lets a group
+/// change while they are replaced one by one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum GroupProtocol {
+    /// The members agree, by cooperative rebalancing; every broker knows it.
+    #[default]
+    Classic,
+    /// The broker decides (KIP-848), from Kafka 4.0 on. How long a silent member stays is the broker's setting.
+    Consumer,
+}
+
+impl ConfigValue for GroupProtocol {
+    const RULE: &'static str = "classic or consumer";
+
+    fn parse(text: &str) -> Option<Self> {
+        match text {
+            "classic" => Some(Self::Classic),
+            "consumer" => Some(Self::Consumer),
+            _ => None,
+        }
+    }
+
+    fn show(&self) -> String {
+        match self {
+            Self::Classic => "classic".to_owned(),
+            Self::Consumer => "consumer".to_owned(),
+        }
+    }
+
+    fn stand_in() -> Self {
+        Self::default()
+    }
 }
 
 /// What the bytes travel on.
@@ -82,6 +118,7 @@ impl KafkaOptions {
             partitions: Self::PARTITIONS,
             replication: 1,
             min_insync: 1,
+            group_protocol: GroupProtocol::default(),
             transport: Transport::Plaintext,
             sasl: None,
         }
@@ -117,8 +154,11 @@ impl KafkaOptions {
             let rule = format!("must not be more than {} ({replication})", variables::REPLICATION);
             reader.problem(variables::MIN_INSYNC, rule);
         }
+        let group_protocol = reader
+            .var(variables::GROUP_PROTOCOL, "how consumer groups divide partitions; consumer needs Kafka 4")
+            .default(GroupProtocol::default());
         let (transport, sasl) = read_security(reader);
-        Self { brokers, topic_prefix, partitions, replication, min_insync, transport, sasl }
+        Self { brokers, topic_prefix, partitions, replication, min_insync, group_protocol, transport, sasl }
     }
 
     /// The topic of a bounded context, such as `product`.
@@ -287,6 +327,7 @@ mod tests {
             (variables::PARTITIONS, "0"),
             (variables::REPLICATION, "2"),
             (variables::MIN_INSYNC, "3"),
+            (variables::GROUP_PROTOCOL, "zookeeper"),
             (variables::SECURITY, "sasl_plaintext"),
             (variables::CA_FILE, "/nowhere/ca.pem"),
             (variables::SASL_MECHANISM, "GSSAPI"),
@@ -300,6 +341,7 @@ mod tests {
                 variables::TOPIC_PREFIX,
                 variables::PARTITIONS,
                 variables::MIN_INSYNC,
+                variables::GROUP_PROTOCOL,
                 variables::CA_FILE,
                 variables::SASL_MECHANISM,
                 variables::PASSWORD,

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::fetcher::Fetcher;
 use super::{Inner, Piece};
+use crate::options::GroupProtocol;
 
 /// A member that is not heard of for so long is given up by the group, in milliseconds.
 const SESSION_TIMEOUT: &str = "10000";
@@ -69,8 +70,14 @@ fn member(
 ) -> Result<(), FeedError> {
     let group = format!("{}{subscription}", feed.options.topic_prefix);
     let mut config = feed.options.client_config(&group);
-    config.set("group.id", &group).set("partition.assignment.strategy", "cooperative-sticky");
-    config.set("session.timeout.ms", SESSION_TIMEOUT).set("heartbeat.interval.ms", HEARTBEAT);
+    config.set("group.id", &group);
+    match feed.options.group_protocol {
+        GroupProtocol::Classic => {
+            config.set("partition.assignment.strategy", "cooperative-sticky");
+            config.set("session.timeout.ms", SESSION_TIMEOUT).set("heartbeat.interval.ms", HEARTBEAT)
+        }
+        GroupProtocol::Consumer => config.set("group.protocol", "consumer"),
+    };
     config.set("enable.auto.commit", "false").set("enable.auto.offset.store", "false");
     config.set("auto.offset.reset", "error").set("queued.max.messages.kbytes", "64");
     let context = Context {

@@ -9,6 +9,7 @@ use eventsourcing::{
     Assignments, Feed, FeedError, GoOn, IntegrationEvent, IntegrationFeed, Page, Place, Position, WentOn,
 };
 use futures::future::BoxFuture;
+use kafka_feed::options::GroupProtocol;
 use kafka_feed::{KafkaFeed, KafkaOptions};
 use testkit::{SOON, TestDatabase, eventually};
 use tokio::sync::watch;
@@ -140,9 +141,19 @@ async fn two_who_both_believe_that_a_partition_is_theirs_apply_each_message_once
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn partitions_are_divided_over_two_replicas_under_load_and_nothing_is_lost() {
+    assert_divided(GroupProtocol::Classic).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn so_are_they_when_the_broker_decides_who_gets_what() {
+    assert_divided(GroupProtocol::Consumer).await;
+}
+
+async fn assert_divided(group_protocol: GroupProtocol) {
     let (topic, database) = (Topic::create().await, subscriber().await);
+    let options = KafkaOptions { group_protocol, ..topic.options.clone() };
     let (one, other) = (Mirror::default(), Mirror::default());
-    let first = replica(&database, &topic.options, one.clone()).await;
+    let first = replica(&database, &options, one.clone()).await;
     let (mut sent, mut after) = (0_u64, 0);
     let send_more = async |sent: &mut u64, after: &mut i64| {
         *sent += 1;
@@ -154,7 +165,7 @@ async fn partitions_are_divided_over_two_replicas_under_load_and_nothing_is_lost
     while one.applied.load(Ordering::SeqCst) == 0 {
         send_more(&mut sent, &mut after).await;
     }
-    let second = replica(&database, &topic.options, other.clone()).await;
+    let second = replica(&database, &options, other.clone()).await;
     let began = std::time::Instant::now();
     while other.applied.load(Ordering::SeqCst) == 0 {
         assert!(began.elapsed() < SOON, "the second replica gets no partition");

@@ -29,7 +29,7 @@ pub const MAX_HEAD_BYTES: usize = 64 * 1024;
 /// Pause after the system had no more file handles, or could not accept for another reason of its own.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 /// Gauge: connections that are open.
-const CONNECTIONS: &str = "gateway_connections";
+const CONNECTIONS: &str = "http_server_connections";
 
 /// What connections may do.
 #[derive(Clone, Copy, Debug)]

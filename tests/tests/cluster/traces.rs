@@ -22,7 +22,7 @@ use testkit::kafka;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status};
 
-use crate::scene::{options, postgres};
+use crate::scene::{options, postgres, turn};
 
 /// The trace and the span that the client of the order has.
 const TRACE: &str = "7f9c2ba4e88f827d616045507605853e";
@@ -146,6 +146,7 @@ async fn recorded(cluster: &Cluster) -> Vec<Recorded> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_order_is_one_trace_from_its_request_to_the_last_event_of_its_saga() {
+    let _turn = turn().await;
     let collector = Collector::default();
     let mut options = options(postgres(), kafka::bootstrap());
     options.variables.push(("OTLP_ENDPOINT".to_owned(), collector.start().await));

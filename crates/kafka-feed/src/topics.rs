@@ -63,7 +63,7 @@ impl TopicError {
         }
     }
 
-    /// Whether the broker that was asked knows nothing of the topic.
+    /// Whether a broker that was asked does not know of the topic yet, or of its part in it.
     fn is_unheard_of(&self) -> bool {
         let code = match self {
             Self::Unreachable(error) => error.rdkafka_error_code(),
@@ -76,6 +76,7 @@ impl TopicError {
                 RDKafkaErrorCode::UnknownTopicOrPartition
                     | RDKafkaErrorCode::UnknownTopic
                     | RDKafkaErrorCode::LeaderNotAvailable
+                    | RDKafkaErrorCode::NotLeaderForPartition
             )
         )
     }
@@ -125,7 +126,7 @@ impl Topic {
         }
         let begun = Instant::now();
         loop {
-            match self.compare().await {
+            match self.compare_and_reach().await {
                 Err(error) if error.is_unheard_of() && begun.elapsed() < HEARD_OF_WITHIN => {
                     tokio::time::sleep(LOOK_EVERY).await;
                 }
@@ -171,6 +172,13 @@ impl Topic {
             Some(Err((_, code))) => return Err(self.refused("make", code)),
         }
         Ok(())
+    }
+
+    /// Compares, and sees that somebody answers for every partition.
+    async fn compare_and_reach(&self) -> Result<Vec<String>, TopicError> {
+        let differences = self.compare().await?;
+        self.extents().await?;
+        Ok(differences)
     }
 
     async fn compare(&self) -> Result<Vec<String>, TopicError> {

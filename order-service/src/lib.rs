@@ -16,11 +16,10 @@ use eventsourcing::{
     CommandProcessor, EventLog, FeedError, IntegrationFeed, LogFeed, LogOptions, OpenError, ProcessorOptions,
     Rebuilds, SubscriptionOptions, Subscriptions,
 };
-use service_runtime::Running;
-use service_runtime::Secret;
 use service_runtime::auth::{AccessTokens, NoKeys};
 use service_runtime::config::ConfigReader;
 use service_runtime::grpc::Services;
+use service_runtime::{Running, Secret};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 

@@ -1,6 +1,7 @@
 //! The process's Prometheus metrics: one recorder, names and units of what this crate measures, and the admin
 //! listener that serves them. What a service measures of its own it names itself, with the `metrics` macros.
 
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -9,6 +10,7 @@ use axum::routing::get;
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use crate::readiness::Readiness;
@@ -40,6 +42,8 @@ const SECONDS_BUCKETS: [f64; 14] =
 const COUNT_BUCKETS: [f64; 11] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0];
 /// How often samples are folded into buckets when nobody scrapes; without it they would pile up.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
+/// How often [`watch_gauges`] looks.
+const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 
 static INSTALLED: Mutex<Option<Metrics>> = Mutex::new(None);
 
@@ -85,6 +89,25 @@ impl Metrics {
             self.0.run_upkeep();
         }
         Ok(())
+    }
+}
+
+/// Has `look` set gauges by what it finds in `database`, at once and then every five seconds until `stop`. What is
+/// counted there is the same for every replica that tells it. A look that fails is told in the log as one for `what`, and
+/// leaves the gauges as they were.
+pub async fn watch_gauges<D, L, E>(what: &'static str, database: D, stop: CancellationToken, look: L)
+where
+    D: Clone,
+    L: AsyncFn(D) -> Result<(), E>,
+    E: Display,
+{
+    let mut ticks = tokio::time::interval(LOOK_INTERVAL);
+    // After a database that was away for a minute one look is enough.
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+        if let Err(error) = look(database.clone()).await {
+            tracing::warn!(%error, what, "gauges cannot be looked up");
+        }
     }
 }
 
@@ -146,5 +169,28 @@ impl AdminServer {
     /// drain.
     pub async fn serve(self, stop: CancellationToken) -> std::io::Result<()> {
         axum::serve(self.listener, self.router).with_graceful_shutdown(stop.cancelled_owned()).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn gauges_are_looked_up_again_after_a_look_that_failed_and_no_more_after_the_end() {
+        let stop = CancellationToken::new();
+        let looks = &AtomicUsize::new(0);
+        watch_gauges("a test", &stop, stop.clone(), async |stop: &CancellationToken| {
+            match looks.fetch_add(1, Ordering::Relaxed) {
+                0 => return Err("the database is away"),
+                1 => {}
+                _ => stop.cancel(),
+            }
+            Ok(())
+        })
+        .await;
+        assert_eq!(looks.load(Ordering::Relaxed), 3);
     }
 }

@@ -1,9 +1,8 @@
-//! What the orchestrator measures. How many sagas are open is counted in the read model now and then, so that every
-//! replica tells the same; what happens is counted where the read model learns of it, which one replica does once.
-
-use std::time::Duration;
+//! What the orchestrator measures. How many sagas are open is counted in the read model; what happens is counted where the
+//! read model learns of it, which one replica does once.
 
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use service_runtime::metrics::watch_gauges;
 use sqlx::{PgPool, Row};
 use tokio_util::sync::CancellationToken;
 
@@ -20,8 +19,6 @@ pub const REPEATED: &str = "saga_requests_repeated_total";
 /// Histogram: seconds from a step's first request to its success, by `saga` and `step`.
 pub const STEP_SECONDS: &str = "saga_step_duration_seconds";
 
-/// How often open sagas are counted.
-const COUNT_INTERVAL: Duration = Duration::from_secs(5);
 const OPEN_STATUSES: [Status; 3] = [Status::Running, Status::Compensating, Status::Stuck];
 const KINDS: [Kind; 2] = [Kind::Checkout, Kind::Cancellation];
 
@@ -56,23 +53,15 @@ pub(super) fn step_took(kind: Kind, step: Step, seconds: f64) {
 
 /// Counts open sagas until `stop`.
 pub async fn count_open_sagas(pool: PgPool, stop: CancellationToken) {
-    loop {
-        if let Err(error) = count(&pool).await {
-            tracing::warn!(%error, "open sagas cannot be counted");
-        }
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(COUNT_INTERVAL) => {}
-        }
-    }
+    watch_gauges("open sagas", pool, stop, count).await;
 }
 
-async fn count(pool: &PgPool) -> Result<(), sqlx::Error> {
+async fn count(pool: PgPool) -> Result<(), sqlx::Error> {
     let rows = sqlx::query(
         "SELECT split_part(saga_id, '-', 1), status, count(*) FROM sagas \
           WHERE status IN ('running', 'compensating', 'stuck') GROUP BY 1, 2",
     )
-    .fetch_all(pool)
+    .fetch_all(&pool)
     .await?;
     let mut counts = Vec::with_capacity(rows.len());
     for row in rows {

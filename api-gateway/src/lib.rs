@@ -48,7 +48,9 @@ use tokio_util::sync::CancellationToken;
 use tower::util::BoxCloneSyncService;
 
 pub use backend::{Backend, MAX_RESPONSE_MESSAGE_BYTES};
-pub use connections::{Connections, DEFAULT_IDLE_TIMEOUT, DEFAULT_MAX_CONNECTIONS, MAX_HEAD_BYTES};
+pub use connections::{
+    Connections, DEFAULT_FAREWELL, DEFAULT_IDLE_TIMEOUT, DEFAULT_MAX_CONNECTIONS, MAX_HEAD_BYTES,
+};
 pub use etag::MAX_ENTITY_TAGS;
 pub use json::MAX_JSON_DEPTH;
 pub use request::{MAX_IDEMPOTENCY_KEY, MAX_MIN_POSITIONS, MAX_QUERY_PARAMETERS, MAX_VIOLATIONS};

@@ -113,7 +113,9 @@ async fn serve_on(
     let admin = AdminServer::on(admin, metrics, &readiness);
     let addresses = Addresses { http: http.local_addr()?, admin: admin.local_addr()?, grpc };
     shutdown.spawn_worker("metrics", admin.serve(shutdown.stop_working()));
-    shutdown.spawn_server("REST", Connections::default().serve(http, rest, shutdown.stop_accepting()));
+    // There is no other replica that clients could go to meanwhile.
+    let connections = Connections { farewell: Duration::ZERO, ..Connections::default() };
+    shutdown.spawn_server("REST", connections.serve(http, rest, shutdown.stop_accepting()));
 
     folder.write(ADDRESSES_FILE, &serde_json::to_vec_pretty(&addresses)?)?;
     greet(&addresses, folder, begun);

@@ -1,6 +1,8 @@
 //! A REST client as thin as can be: a path, a body, a credential, and an answer that tests can take apart. It follows
 //! no redirect, repeats nothing and reads no proxy settings, so that a test sees what the shop did.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap};
@@ -18,7 +20,9 @@ const PROBLEM: &str = "application/problem+json";
 #[derive(Debug, Clone)]
 pub struct Api {
     http: Client,
-    base: String,
+    /// Requests go to each in turn.
+    bases: Arc<[String]>,
+    turn: Arc<AtomicUsize>,
     operator: String,
 }
 
@@ -27,6 +31,8 @@ pub struct Api {
 #[must_use]
 pub struct Call {
     request: RequestBuilder,
+    /// Where it goes when nobody is there.
+    others: Vec<String>,
     operator: String,
     line: String,
 }
@@ -42,8 +48,15 @@ pub struct Answer {
 
 impl Api {
     pub(crate) fn new(address: &str, operator: String) -> Self {
+        Self::balanced(&[address.to_owned()], operator)
+    }
+
+    /// As somebody in front of replicas does it: requests go to each in turn, and to the next when a connection is
+    /// refused, which is before anything is sent. Nothing else is repeated.
+    pub(crate) fn balanced(addresses: &[String], operator: String) -> Self {
         let http = plain_client().build().expect("a client without TLS needs nothing");
-        Self { http, base: format!("http://{address}"), operator }
+        let bases = addresses.iter().map(|address| format!("http://{address}")).collect();
+        Self { http, bases, turn: Arc::default(), operator }
     }
 
     /// GET `path`, which begins with a slash.
@@ -64,8 +77,11 @@ impl Api {
     /// A request without a body.
     pub fn call(&self, method: Method, path: &str) -> Call {
         let line = format!("{method} {path}");
-        let request = self.http.request(method, format!("{}{path}", self.base));
-        Call { request, operator: self.operator.clone(), line }
+        let first = self.turn.fetch_add(1, Ordering::Relaxed) % self.bases.len();
+        let mut urls = (0..self.bases.len())
+            .map(|next| format!("{}{path}", self.bases[(first + next) % self.bases.len()]));
+        let request = self.http.request(method, urls.next().expect("there is a base"));
+        Call { request, others: urls.collect(), operator: self.operator.clone(), line }
     }
 }
 
@@ -126,7 +142,20 @@ impl Call {
     pub async fn try_send(self) -> Result<Answer, reqwest::Error> {
         let line = self.line;
         let sent = async {
-            let response = self.request.send().await?;
+            let (http, request) = self.request.build_split();
+            let mut request = request?;
+            let mut again = request.try_clone();
+            let mut sent = http.execute(request).await;
+            for url in self.others {
+                if !sent.as_ref().is_err_and(reqwest::Error::is_connect) {
+                    break;
+                }
+                request = again.expect("a body that is sent in whole can be sent again");
+                *request.url_mut() = url.parse().expect("it differs in the host alone");
+                again = request.try_clone();
+                sent = http.execute(request).await;
+            }
+            let response = sent?;
             let (status, headers) = (response.status().as_u16(), response.headers().clone());
             Ok((status, headers, response.bytes().await?.to_vec()))
         };

@@ -137,6 +137,13 @@ impl Cluster {
         Api::new(&self.http(), self.databases.secrets().operator.clone())
     }
 
+    /// A client of all gateways, those included that do not run.
+    pub fn balanced_api(&self) -> Api {
+        let gateways = self.members.iter().filter(|member| member.service() == GATEWAY);
+        let addresses: Vec<String> = gateways.map(Member::http).collect();
+        Api::balanced(&addresses, self.databases.secrets().operator.clone())
+    }
+
     /// `host:port` of the first gateway's REST side.
     ///
     /// # Panics

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context;
-use api_gateway::{Backend, Connections, Gateway, Lifecycle};
+use api_gateway::{Backend, Connections, DEFAULT_FAREWELL, Gateway, Lifecycle};
 use futures::future::{join_all, select_all};
 use redis_link::Redis;
 use service_client::{Methods, Names, ServiceClient};
@@ -50,7 +50,10 @@ pub async fn serve(config: Serve) -> anyhow::Result<()> {
     let lifecycle = Lifecycle { probes: readiness.routes(), shutdown: shutdown.stop_accepting() };
     let rest = Gateway::build(gateway, contracts::FILE_DESCRIPTOR_SET, backends, lifecycle)?;
     tracing::info!({ service_runtime::fields::ADDRESS } = %http.local_addr()?, version = env!("CARGO_PKG_VERSION"), "REST listens");
-    shutdown.spawn_server("REST", Connections::default().serve(http, rest, shutdown.stop_accepting()));
+    // Of a short time for the stop, most is for the answers.
+    let farewell = DEFAULT_FAREWELL.min(config.drain_limit / 4);
+    let connections = Connections { farewell, ..Connections::default() };
+    shutdown.spawn_server("REST", connections.serve(http, rest, shutdown.stop_accepting()));
     let stop = shutdown.stop_working();
     shutdown.spawn_worker("start", async move {
         stop.run_until_cancelled(wait_for(clients, reached)).await;

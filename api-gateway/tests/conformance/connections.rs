@@ -9,7 +9,7 @@ use api_gateway::{Connections, RestService};
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request};
 use axum::response::Response;
-use testkit::SOON;
+use testkit::{SOON, eventually};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -126,7 +126,7 @@ async fn connections_beyond_the_limit_wait_until_one_ends() {
 
 #[tokio::test]
 async fn a_stop_waits_for_answers_and_not_for_idle_clients() {
-    let server = Server::start(Connections::default()).await;
+    let server = Server::start(Connections { farewell: Duration::ZERO, ..Connections::default() }).await;
     let mut idle = server.connect().await;
     ask(&mut idle).await;
     server.answers.forget_permits(1000);
@@ -140,6 +140,33 @@ async fn a_stop_waits_for_answers_and_not_for_idle_clients() {
     server.answers.add_permits(1);
     answered(&mut waiting).await;
     server.stop().await;
+}
+
+#[tokio::test]
+async fn who_asks_a_server_that_stops_is_answered_and_told_that_it_was_the_last_time() {
+    let server = Server::start(Connections { farewell: SOON, ..Connections::default() }).await;
+    let (mut kept, mut idle) = (server.connect().await, server.connect().await);
+    ask(&mut kept).await;
+    ask(&mut idle).await;
+    server.stop.cancel();
+    last_answer(kept).await;
+    eventually("whoever comes is refused", SOON, async || {
+        TcpStream::connect(server.address).await.is_err().then_some(())
+    })
+    .await;
+    assert!(!server.serving.is_finished(), "one may still ask");
+    last_answer(idle).await;
+    // Nobody is left to wait for.
+    server.stop().await;
+}
+
+/// Sends a request, and reads the answer, which says that the connection ends with it, and the end.
+async fn last_answer(mut connection: TcpStream) {
+    connection.write_all(REQUEST).await.unwrap();
+    let mut answer = Vec::new();
+    tokio::time::timeout(SOON, connection.read_to_end(&mut answer)).await.expect("it is closed").unwrap();
+    let answer = String::from_utf8_lossy(&answer);
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("connection: close"), "{answer}");
 }
 
 #[tokio::test]

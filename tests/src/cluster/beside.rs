@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use testkit::eventually;
 
-use super::{Cluster, START_DEADLINE};
+use super::{Cluster, GATEWAY, START_DEADLINE};
 use crate::api::plain_client;
 use crate::finish;
 
@@ -29,24 +29,26 @@ impl Cluster {
         format!("{}shop.{service}.v1", self.environment["STORELINE_KAFKA_TOPIC_PREFIX"])
     }
 
-    /// Waits until the first gateway sends calls to so many replicas of a service: whoever takes one away before another
-    /// is taken in leaves none.
+    /// Waits until every gateway that runs sends calls to so many replicas of a service: whoever takes one away before
+    /// another is taken in leaves none.
     ///
     /// # Panics
-    /// When it does not in time.
+    /// When one does not in time.
     pub async fn gateway_has(&self, service: &str, replicas: usize) {
         let client = plain_client().build().expect("a client without TLS needs nothing");
-        let (address, backend) =
-            (format!("http://{}/metrics", self.admin()), format!("backend=\"{service}\""));
-        let ready = async || {
-            let metrics = client.get(&address).send().await.ok()?.text().await.ok()?;
-            let of_service = |line: &&str| {
-                line.starts_with(REPLICAS) && line.contains(&backend) && line.contains("state=\"ready\"")
+        let backend = format!("backend=\"{service}\"");
+        for gateway in self.members.iter().filter(|member| member.service() == GATEWAY && member.runs()) {
+            let address = format!("http://{}/metrics", gateway.admin());
+            let ready = async || {
+                let metrics = client.get(&address).send().await.ok()?.text().await.ok()?;
+                let of_service = |line: &&str| {
+                    line.starts_with(REPLICAS) && line.contains(&backend) && line.contains("state=\"ready\"")
+                };
+                let (_, ready) = metrics.lines().find(of_service)?.rsplit_once(' ')?;
+                (ready.parse() == Ok(replicas)).then_some(())
             };
-            let (_, ready) = metrics.lines().find(of_service)?.rsplit_once(' ')?;
-            (ready.parse() == Ok(replicas)).then_some(())
-        };
-        let what = format!("the gateway sends calls to {replicas} replicas of {service}");
-        eventually(&what, START_DEADLINE, ready).await;
+            let what = format!("the gateway sends calls to {replicas} replicas of {service}");
+            eventually(&what, START_DEADLINE, ready).await;
+        }
     }
 }

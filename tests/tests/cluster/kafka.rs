@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use e2e_tests::cluster::Options;
 use e2e_tests::trade::ORDER_DEADLINE;
 use testkit::kafka::Brokers;
-use testkit::{eventually, is_long};
+use testkit::{eventually, is_long, say};
 
 use crate::scene::{SOME, Scene, is_wanted, options, postgres, turn};
 
@@ -45,6 +45,7 @@ async fn one_of_three_brokers_dies_and_comes_back_and_no_shopper_notices() {
     for broker in 0..brokers.count() {
         brokers.kill(broker);
         scene.goes_on().await;
+        say(format!("{} orders, the last ones without broker {}", scene.shoppers.placed(), broker + 1));
         brokers.start_again(broker).await;
         scene.goes_on().await;
     }

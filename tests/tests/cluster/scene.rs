@@ -92,7 +92,7 @@ impl Scene {
     pub async fn start(turn: Turn, options: Options) -> Self {
         let cluster = Cluster::start(&options).await.unwrap_or_else(|error| panic!("{error:#}"));
         cluster.show_logs_on_panic();
-        let api = cluster.api();
+        let api = cluster.balanced_api();
         let goods = api.goods(PRICE, STOCK).await;
         let shoppers = Shoppers::start(&api, &goods, SHOPPERS);
         let scene = Self { cluster, shoppers, others: Vec::new(), goods, _turn: turn };
@@ -101,7 +101,7 @@ impl Scene {
     }
 
     pub fn api(&self) -> Api {
-        self.cluster.api()
+        self.cluster.balanced_api()
     }
 
     /// People shop, and what they order comes to its end, whatever else goes wrong meanwhile.

@@ -18,6 +18,10 @@ use tokio_util::sync::CancellationToken;
 use tower::util::BoxCloneSyncService;
 
 const REQUEST: &[u8] = b"GET /v1/things HTTP/1.1\r\nhost: shop.example\r\n\r\n";
+/// What the last answer of a connection says.
+const LAST: &str = "connection: close";
+/// So many that a moment without a request of one of them is rare.
+const CLIENTS: usize = 16;
 
 struct Server {
     address: SocketAddr,
@@ -66,7 +70,7 @@ async fn ask(connection: &mut TcpStream) {
     answered(connection).await;
 }
 
-async fn answered(connection: &mut TcpStream) {
+async fn answered(connection: &mut TcpStream) -> String {
     let expected = format!("\r\n\r\n{}", connection.local_addr().unwrap());
     let mut read = Vec::new();
     while !String::from_utf8_lossy(&read).ends_with(&expected) {
@@ -75,6 +79,7 @@ async fn answered(connection: &mut TcpStream) {
         assert!(more > 0, "closed after {:?}", String::from_utf8_lossy(&read));
     }
     assert!(read.starts_with(b"HTTP/1.1 200"));
+    String::from_utf8(read).unwrap()
 }
 
 async fn closed(mut connection: TcpStream) {
@@ -160,13 +165,39 @@ async fn who_asks_a_server_that_stops_is_answered_and_told_that_it_was_the_last_
     server.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_loses_no_request_of_clients_that_keep_asking() {
+    let server = Server::start(Connections { farewell: SOON, ..Connections::default() }).await;
+    server.answers.add_permits(Semaphore::MAX_PERMITS / 2);
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS {
+        let mut connection = server.connect().await;
+        clients.push(tokio::spawn(async move {
+            loop {
+                connection.write_all(REQUEST).await.unwrap();
+                if answered(&mut connection).await.contains(LAST) {
+                    return;
+                }
+            }
+        }));
+    }
+    eventually("all are at it", SOON, async || {
+        (server.asked.available_permits() > 10 * CLIENTS).then_some(())
+    })
+    .await;
+    server.stop().await;
+    for client in clients {
+        client.await.expect("each request was answered until one said that it was the last");
+    }
+}
+
 /// Sends a request, and reads the answer, which says that the connection ends with it, and the end.
 async fn last_answer(mut connection: TcpStream) {
     connection.write_all(REQUEST).await.unwrap();
     let mut answer = Vec::new();
     tokio::time::timeout(SOON, connection.read_to_end(&mut answer)).await.expect("it is closed").unwrap();
     let answer = String::from_utf8_lossy(&answer);
-    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("connection: close"), "{answer}");
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains(LAST), "{answer}");
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ mod monitoring;
 mod rehearsal;
 mod rules;
 mod schemas;
+mod strimzi;
 mod tools;
 
 use std::fs;

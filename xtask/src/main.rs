@@ -8,6 +8,7 @@ mod bench;
 mod cluster;
 mod deploy;
 mod helm;
+mod maven;
 mod programs;
 mod rehearsal;
 mod servers;

@@ -1,5 +1,5 @@
 //! The schemas that manifests are held against: Kubernetes' own from PyPI, those of custom resources from the Go modules of
-//! whoever defines them, made into JSON schemas that refuse what they do not name. Kept in our cache folder.
+//! whoever defines them, or from their generator, made into JSON schemas that refuse what they do not name. Kept in our cache folder.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,8 +8,8 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
-use super::Problems;
 use super::tools::HelmTools;
+use super::{Problems, strimzi};
 use crate::deploy::pip_install;
 use crate::tools::{cache_folder, go};
 
@@ -17,7 +17,7 @@ const KUBERNETES: &str = "kubernetes-validate==1.37.0";
 /// The oldest that the chart says it works with, what EKS has as its standard, and the newest that there are schemas of.
 const VERSIONS: [&str; 3] = ["1.30.0", "1.34.0", "1.37.0"];
 /// Raised when what is made of the sources below changes.
-const EDITION: u32 = 3;
+const EDITION: u32 = 4;
 
 /// A module with the folder of its definitions.
 const MODULES: [(&str, &str); 6] = [
@@ -29,7 +29,7 @@ const MODULES: [(&str, &str); 6] = [
     ("istio.io/api@v1.27.0", "kubernetes"),
 ];
 /// What of them the chart uses, and the guide.
-const KINDS: [&str; 10] = [
+const KINDS: [&str; 13] = [
     "ScaledObject",
     "ExternalSecret",
     "Gateway",
@@ -38,6 +38,9 @@ const KINDS: [&str; 10] = [
     "ServiceMonitor",
     "PodMonitor",
     "Cluster",
+    "Kafka",
+    "KafkaNodePool",
+    "KafkaUser",
     "AuthorizationPolicy",
     "PrometheusRule",
 ];
@@ -56,7 +59,13 @@ pub fn provide() -> Result<PathBuf> {
     fs::remove_dir_all(&making).ok();
     fs::create_dir_all(&making).with_context(|| format!("cannot create {}", making.display()))?;
     kubernetes(&making)?;
-    custom(&making.join("custom"))?;
+    let scratch = making.join("scratch");
+    let mut folders = vec![strimzi::definitions(&scratch)?];
+    for (module, definitions) in MODULES {
+        folders.push(download(module)?.join(definitions));
+    }
+    custom(&folders, &making.join("custom"))?;
+    fs::remove_dir_all(&scratch)?;
     match fs::rename(&making, &folder) {
         Err(error) if !folder.is_dir() => bail!("cannot make {}: {error}", folder.display()),
         _ => Ok(folder),
@@ -87,13 +96,13 @@ fn kubernetes(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-fn custom(folder: &Path) -> Result<()> {
+/// Makes schemas of all definitions in `folders`.
+fn custom(folders: &[PathBuf], folder: &Path) -> Result<()> {
     fs::create_dir_all(folder)?;
     let mut missing: Vec<&str> = KINDS.into();
-    for (module, definitions) in MODULES {
-        let definitions = download(module)?.join(definitions);
+    for definitions in folders {
         for entry in
-            fs::read_dir(&definitions).with_context(|| format!("cannot read {}", definitions.display()))?
+            fs::read_dir(definitions).with_context(|| format!("cannot read {}", definitions.display()))?
         {
             let path = entry?.path();
             if path.extension().is_none_or(|extension| extension != "yaml") {
@@ -111,7 +120,7 @@ fn custom(folder: &Path) -> Result<()> {
     }
     match missing.is_empty() {
         true => Ok(()),
-        false => bail!("no module defines {}", missing.join(", ")),
+        false => bail!("nobody defines {}", missing.join(", ")),
     }
 }
 

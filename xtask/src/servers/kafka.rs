@@ -4,22 +4,19 @@
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use local_servers::kafka::{Brokers, Options};
 
-use crate::apt;
 use crate::tools::{find_on_path, first_line};
+use crate::{apt, maven};
 
 /// Pinned: a newer release is announced whose tools are missing.
 const VERSION: &str = "4.3.1";
 /// The broker's jar, last to be missed.
 const SERVER_JAR: &str = "kafka_2.13-4.3.1.jar";
-/// Maven Central may be gone for a moment.
-const DOWNLOADS: usize = 3;
 const START_DEADLINE: Duration = Duration::from_secs(300);
 const START_PAUSE: Duration = Duration::from_millis(100);
 /// The oldest Java that Kafka's broker runs on.
@@ -128,14 +125,16 @@ fn jars() -> Result<PathBuf> {
     if folder.join(SERVER_JAR).is_file() {
         return Ok(folder);
     }
-    let maven = maven()?;
     println!("  fetching Apache Kafka {VERSION} into {} (once, 45 MiB)", folder.display());
     let unfinished = cache.join(format!("kafka-{VERSION}.{}", std::process::id()));
     fs::create_dir_all(&unfinished).with_context(|| format!("cannot create {}", unfinished.display()))?;
-    let fetched = fetch(&maven, &unfinished).and_then(|()| {
+    let fetched = maven::fetch(&POM.replace("VERSION", VERSION), &unfinished).and_then(|()| {
         // Another run may have been quicker, and what it has is as good.
         if folder.join(SERVER_JAR).is_file() {
             return Ok(());
+        }
+        if !unfinished.join(SERVER_JAR).is_file() {
+            bail!("Maven fetched no {SERVER_JAR}");
         }
         fs::remove_dir_all(&folder).ok();
         fs::rename(&unfinished, &folder).context("the jars cannot be put in their place")
@@ -143,35 +142,6 @@ fn jars() -> Result<PathBuf> {
     fs::remove_dir_all(&unfinished).ok();
     fetched?;
     Ok(folder)
-}
-
-fn fetch(maven: &Path, folder: &Path) -> Result<()> {
-    let pom = folder.join("pom.xml");
-    fs::write(&pom, POM.replace("VERSION", VERSION))?;
-    let mut refusals = String::new();
-    for _ in 0..DOWNLOADS {
-        let output = Command::new(maven)
-            .args(["-B", "-ntp", "-q", "-f"])
-            .arg(&pom)
-            .args(["dependency:copy-dependencies", "-DincludeScope=runtime"])
-            .arg(format!("-DoutputDirectory={}", folder.display()))
-            .output()
-            .context("cannot run mvn")?;
-        if output.status.success() && folder.join(SERVER_JAR).is_file() {
-            return Ok(());
-        }
-        refusals.push_str(&String::from_utf8_lossy(&output.stdout));
-        refusals.push_str(&String::from_utf8_lossy(&output.stderr));
-    }
-    bail!("Maven could not fetch Apache Kafka {VERSION}:\n{refusals}")
-}
-
-fn maven() -> Result<PathBuf> {
-    if let Some(found) = find_on_path("mvn") {
-        return Ok(found);
-    }
-    apt::install(&["maven"], "on macOS `brew install maven`")?;
-    find_on_path("mvn").context("maven was installed but mvn is not on the PATH")
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::Problems;
 use super::manifests::{Manifests, list, text};
@@ -18,14 +18,28 @@ const RUNBOOKS: &str = "docs/runbooks";
 const CHAPTERS: [&str; 4] = ["## Meaning", "## First look", "## Commands", "## What not to do"];
 const DASHBOARDS: &str = "deploy/grafana/dashboards";
 
+/// The group of the chart's own.
+const EXPECTED: &str = "audit-expected";
+
+/// What has AuditMissing know since when audits are a job of every day.
+fn expectation() -> Value {
+    json!([{ "record": "audit_expected_timestamp_seconds", "expr": "time()" }])
+}
+
 pub fn check(manifests: &Manifests, root: &Path) -> Result<Problems> {
     let mut problems = Problems::new();
     for rules in manifests.of_kind("PrometheusRule") {
         let mut groups = rules["spec"]["groups"].clone();
         for rule in each_rule(&mut groups) {
-            if let Some(annotations) = rule["annotations"].as_object_mut() {
+            if let Some(Value::Object(annotations)) = rule.get_mut("annotations") {
                 annotations.remove("runbook_url");
             }
+        }
+        let last = groups.as_array_mut().and_then(|groups| groups.pop_if(|group| group["name"] == EXPECTED));
+        let expected = manifests.of_kind("PodMonitor").next().is_some();
+        if last.is_some_and(|group| group["rules"] == expectation()) != expected {
+            problems
+                .push("it does not record since when audits are expected, or does without any".to_owned());
         }
         if groups != read_yaml(&root.join(ALERTS))?["groups"] {
             problems.push(format!("its alerts are others than those of {ALERTS}"));

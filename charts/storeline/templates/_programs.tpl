@@ -75,6 +75,7 @@ saga-orchestrator:
 {{- $_ := set $env "STORELINE_KAFKA_PARTITIONS" (toString $values.kafka.partitions) -}}
 {{- $_ := set $env "STORELINE_KAFKA_REPLICATION" (toString $values.kafka.replication) -}}
 {{- $_ := set $env "STORELINE_KAFKA_MIN_INSYNC" (toString $values.kafka.minInsync) -}}
+{{- $_ := set $env "STORELINE_KAFKA_GROUP_PROTOCOL" $values.kafka.groupProtocol -}}
 {{- $_ := set $env "STORELINE_KAFKA_SECURITY" $values.kafka.security -}}
 {{- with $values.kafka.topicPrefix }}{{ $_ := set $env "STORELINE_KAFKA_TOPIC_PREFIX" . }}{{ end -}}
 {{- if hasPrefix "sasl_" $values.kafka.security -}}

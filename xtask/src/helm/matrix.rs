@@ -101,7 +101,7 @@ fn flags(size: &str) -> Vec<(&'static str, Value, Value)> {
         flags.push(("names", json!({ "services": { "order-service": { "existingSecret": "mine",
             "existingMigrateSecret": "mine-too", "replicas": 1, "env": { "GRPC_MAX_CALLS": 100 },
             "podAnnotations": { "a": "b" }, "serviceAccount": { "annotations": { "eks.amazonaws.com/role-arn": "arn" } } } },
-            "kafka": { "caConfigMap": "brokers-ca", "topicPrefix": "eu." } }), json!({})));
+            "kafka": { "caConfigMap": "brokers-ca", "topicPrefix": "eu.", "groupProtocol": "consumer" } }), json!({})));
     }
     flags
 }
@@ -159,6 +159,7 @@ pub fn refused() -> Vec<(Case, &'static str)> {
         ("the newest image, whichever that is", json!({ "image": { "tag": "latest" } }), "tag"),
         ("no brokers", json!({ "kafka": { "brokers": [] } }), "kafka.brokers"),
         ("a broker without a port", json!({ "kafka": { "brokers": ["kafka"] } }), "brokers"),
+        ("groups that divide themselves", json!({ "kafka": { "groupProtocol": "self" } }), "groupProtocol"),
         ("SCRAM without a user", json!({ "kafka": { "username": "" } }), "kafka.username"),
         ("more in sync than there are", json!({ "kafka": { "minInsync": 4 } }), "kafka.minInsync"),
         ("a database anywhere", json!({ "postgresql": { "peers": [] } }), "postgresql.peers"),

@@ -9,6 +9,7 @@ mod feed;
 pub mod kafka;
 pub mod process;
 pub mod redis;
+pub mod tls;
 
 pub use cluster::{Cluster, Stop};
 pub use database::{APP_ROLE, TestDatabase};

@@ -19,4 +19,5 @@ mod kills;
 mod leases;
 mod mutations;
 mod order;
+mod tls;
 mod writer;

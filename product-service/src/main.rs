@@ -22,14 +22,8 @@ impl Service for Process {
     type Options = Options;
 
     fn read(reader: &mut ConfigReader, database_url: Secret) -> Options {
-        let redis: Option<Secret> = reader
-            .var(
-                "STORELINE_REDIS_URL",
-                "Redis that replicas share what they read in; without it each reads for itself",
-            )
-            .check("a URL such as redis://host:6379/0", |url: &Secret| redis_link::is_url(url.expose()))
-            .optional();
-        let redis = redis.map(|url| redis_link::Options::new(url.expose()));
+        let help = "Redis that replicas share what they read in; without it each reads for itself";
+        let redis = redis_link::Options::read(reader, help);
         Options { redis, ..Options::new(database_url.expose()) }
     }
 

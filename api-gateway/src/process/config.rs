@@ -6,8 +6,8 @@ use std::time::Duration;
 use api_gateway::Options;
 use service_client::{Address, ClientOptions};
 use service_runtime::config::{ByteSize, ConfigReader};
+use service_runtime::shutdown;
 use service_runtime::telemetry::{LogFormat, TelemetryOptions};
-use service_runtime::{Secret, shutdown};
 
 use super::NAME;
 
@@ -43,7 +43,7 @@ pub struct Serve {
     pub client: ClientOptions,
     pub gateway: Options,
     /// What gateways share the quotas of clients in. Without it each counts for itself.
-    pub redis_url: Option<Secret>,
+    pub redis: Option<redis_link::Options>,
     pub drain_limit: Duration,
     pub telemetry: TelemetryOptions,
 }
@@ -71,10 +71,7 @@ impl Serve {
                 .default(Vec::new()),
             client: ClientOptions::read(reader),
             gateway: gateway(reader),
-            redis_url: reader
-                .var("STORELINE_REDIS_URL", "Redis in which gateways share the quotas of clients")
-                .check("a URL such as redis://host:6379/0", |url: &Secret| redis_link::is_url(url.expose()))
-                .optional(),
+            redis: redis_link::Options::read(reader, "Redis in which gateways share the quotas of clients"),
             drain_limit: reader
                 .var("STORELINE_DRAIN_LIMIT", "how long a stop may take")
                 .default(shutdown::DRAIN_LIMIT),

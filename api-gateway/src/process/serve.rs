@@ -42,8 +42,7 @@ pub async fn serve(config: Serve) -> anyhow::Result<()> {
         clients.push((remote.name, client));
     }
     let mut gateway = config.gateway;
-    if let (Some(limits), Some(url)) = (&mut gateway.rate_limits, &config.redis_url) {
-        let options = redis_link::Options::new(url.expose());
+    if let (Some(limits), Some(options)) = (&mut gateway.rate_limits, config.redis) {
         let redis = Redis::start(options, shutdown.stop_working(), &shutdown.worker_tasks());
         limits.redis = Some(redis.context("STORELINE_REDIS_URL")?);
     }

@@ -96,6 +96,10 @@ saga-orchestrator:
 {{- with $values.gateway.corsOrigins }}{{ $_ := set $env "STORELINE_CORS_ORIGINS" (join "," .) }}{{ end -}}
 {{- with $values.gateway.trustedProxies }}{{ $_ := set $env "STORELINE_TRUSTED_PROXIES" (join "," .) }}{{ end -}}
 {{- end -}}
+{{- if and $program.redis $values.redis.enabled -}}
+{{- $_ := set $env "STORELINE_REDIS_PREFIX" ($values.redis.keyPrefix | default (printf "%s/%s:" $root.Release.Namespace (include "storeline.fullname" $root) | trunc 100)) -}}
+{{- if $values.redis.caConfigMap }}{{ $_ := set $env "STORELINE_REDIS_CA_FILE" "/etc/storeline/redis/ca.crt" }}{{ end -}}
+{{- end -}}
 {{- range $key, $variable := include "storeline.secretKeys" . | fromYaml -}}
 {{- $_ := set $env $variable (printf "%s/%s" $folder $key) -}}
 {{- end -}}

@@ -1,5 +1,6 @@
 //! Redis without persistence, as the shop uses it: what is in it is lost with its process.
 
+use std::ffi::OsString;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
@@ -20,6 +21,8 @@ pub struct Redis {
     process: Option<Process>,
     program: PathBuf,
     port: u16,
+    /// Beside the other port: its number, and the options that name its certificate.
+    tls: Option<(u16, Vec<OsString>)>,
     folder: Folder,
 }
 
@@ -29,10 +32,35 @@ impl Redis {
     /// # Errors
     /// When it does not run.
     pub fn start(program: &Path) -> io::Result<Self> {
-        let folder = Folder::new("redis")?;
-        let mut redis = Self { process: None, program: program.to_owned(), port: free_port()?, folder };
+        Self::start_with(program, None)
+    }
+
+    /// Starts one that speaks TLS as well, on a port of its own, with a certificate and its key.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn start_with_tls(program: &Path, certificate: &Path, key: &Path) -> io::Result<Self> {
+        let mut options = vec![OsString::from("--tls-cert-file"), certificate.into()];
+        options.extend([
+            "--tls-key-file".into(),
+            key.into(),
+            "--tls-ca-cert-file".into(),
+            certificate.into(),
+        ]);
+        options.extend(["--tls-auth-clients".into(), "no".into()]);
+        Self::start_with(program, Some((free_port()?, options)))
+    }
+
+    fn start_with(program: &Path, tls: Option<(u16, Vec<OsString>)>) -> io::Result<Self> {
+        let (folder, port) = (Folder::new("redis")?, free_port()?);
+        let mut redis = Self { process: None, program: program.to_owned(), port, tls, folder };
         redis.start_again()?;
         Ok(redis)
+    }
+
+    /// `rediss://host:port`, if it speaks TLS.
+    pub fn tls_url(&self) -> Option<String> {
+        self.tls.as_ref().map(|(port, _)| format!("rediss://{}:{port}", Ipv4Addr::LOCALHOST))
     }
 
     /// `redis://host:port`.
@@ -53,6 +81,9 @@ impl Redis {
         let mut command = Command::new(&self.program);
         command.args(["--port", &self.port.to_string(), "--bind", "127.0.0.1"]);
         command.args(["--save", "", "--appendonly", "no"]).current_dir(self.folder.path());
+        if let Some((port, options)) = &self.tls {
+            command.args(["--tls-port", &port.to_string()]).args(options);
+        }
         self.process = Some(Process::spawn(&self.folder, "redis", &mut command)?);
         Ok(())
     }

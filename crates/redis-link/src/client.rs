@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
-use redis::{Client, RedisResult, Value};
+use redis::{Client, RedisResult, TlsCertificates, Value};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -20,6 +22,7 @@ pub struct Link {
 struct Inner {
     /// None while nobody is to ask.
     live: watch::Sender<Option<Live>>,
+    prefix: String,
     call_limit: Duration,
 }
 
@@ -37,8 +40,9 @@ impl Link {
         stop: CancellationToken,
         tracker: &TaskTracker,
     ) -> Result<Self, StartError> {
-        let client = Client::open(options.url.as_str()).map_err(|_| StartError::InvalidUrl)?;
-        let inner = Inner { live: watch::Sender::new(None), call_limit: options.call_limit };
+        let client = client(&options)?;
+        let Options { prefix, call_limit, .. } = options;
+        let inner = Inner { live: watch::Sender::new(None), prefix, call_limit };
         let link = Self { inner: Arc::new(inner) };
         let keeper = Keeper::new(link.clone(), client);
         tracker.spawn(async move { stop.run_until_cancelled(keeper.run()).await });
@@ -62,7 +66,7 @@ impl Link {
         let prepared = script.prepared.get_or_init(|| redis::Script::new(script.text));
         let mut call = prepared.prepare_invoke();
         for key in keys {
-            call.key(*key);
+            call.key([&self.inner.prefix, *key].concat());
         }
         for argument in arguments {
             call.arg(*argument);
@@ -127,6 +131,19 @@ impl Link {
             );
         }
     }
+}
+
+/// What connects; it has not done so yet.
+pub fn client(options: &Options) -> Result<Client, StartError> {
+    let url = options.url.as_str();
+    let Some(authorities) = &options.authorities else {
+        return Client::open(url).map_err(|_| StartError::InvalidUrl);
+    };
+    if !matches!(CertificateDer::pem_slice_iter(authorities).next(), Some(Ok(_))) {
+        return Err(StartError::InvalidAuthority);
+    }
+    let certificates = TlsCertificates { client_tls: None, root_cert: Some(authorities.clone()) };
+    Client::build_with_tls(url, certificates).map_err(|_| StartError::InvalidAuthority)
 }
 
 pub fn is_url(text: &str) -> bool {

@@ -1,10 +1,11 @@
 //! Finds out, beside all calls, when Redis can be asked: it connects, pings, and hands the connection out when the
 //! answer came in time. It never gives up, and asks less and less often.
 
+use std::error::Error;
 use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, RedisResult};
+use redis::{AsyncConnectionConfig, Client, ErrorKind, RedisError, RedisResult};
 
 use crate::client::Link;
 use crate::{CONNECT_LIMIT, LONGEST_PAUSE};
@@ -70,7 +71,7 @@ impl Keeper {
             Some(connection) => connection,
             None => match tokio::time::timeout(CONNECT_LIMIT, self.connect()).await {
                 Ok(Ok(connection)) => connection,
-                Ok(Err(error)) => return Look::Nothing(format!("{:?}", error.kind())),
+                Ok(Err(error)) => return Look::Nothing(words(&error)),
                 Err(_) => return Look::Nothing("no connection in time".to_owned()),
             },
         };
@@ -80,7 +81,7 @@ impl Keeper {
         match answer {
             Ok(Ok(())) if begun.elapsed() <= self.link.call_limit() => Look::Timely(connection),
             Ok(Ok(())) => Look::Slow(connection),
-            Ok(Err(error)) => Look::Nothing(format!("{:?}", error.kind())),
+            Ok(Err(error)) => Look::Nothing(words(&error)),
             Err(_) => Look::Nothing("no answer to a ping".to_owned()),
         }
     }
@@ -92,5 +93,56 @@ impl Keeper {
             .set_response_timeout(None)
             .set_pipeline_buffer_size(QUEUE);
         self.client.get_multiplexed_async_connection_with_config(&config).await
+    }
+}
+
+/// What this machine says, such as that a certificate is not to be trusted, and else the kind alone: an answer of Redis may
+/// repeat what it was sent.
+fn words(error: &RedisError) -> String {
+    match (error.kind(), error.source()) {
+        (ErrorKind::Io, Some(source)) => source.to_string(),
+        (kind, _) => format!("{kind:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use testkit::redis::Redis;
+    use testkit::tls::Certificates;
+
+    use super::*;
+    use crate::Options;
+    use crate::client::{Link, client};
+
+    /// What a look at `url` comes to for somebody who trusts `authority`, or else the system's.
+    async fn look(url: &str, authority: Option<&Path>) -> Look {
+        let authorities = authority.map(|file| std::fs::read(file).unwrap());
+        // Of no use to the look, and it ends at once.
+        let options = Options { authorities, call_limit: testkit::SOON, ..Options::new(url) };
+        let (stop, tracker) = Default::default();
+        let link = Link::start(options.clone(), stop, &tracker).unwrap();
+        Keeper::new(link, client(&options).unwrap()).look(None).await
+    }
+
+    #[tokio::test]
+    async fn redis_is_asked_over_tls_when_the_right_authority_signed_its_certificate_and_else_says_why_not() {
+        let folder = std::env::temp_dir().join(format!("storeline-redis-tls-{}", std::process::id()));
+        let [ours, others] = ["ours", "others"].map(|name| {
+            let folder = folder.join(name);
+            std::fs::create_dir_all(&folder).unwrap();
+            Certificates::make(&folder)
+        });
+        let redis = Redis::start_with_tls(&ours).await;
+        let url = redis.tls_url();
+        assert!(matches!(look(&url, Some(&ours.authority)).await, Look::Timely(_)));
+        for authority in [Some(others.authority.as_path()), None] {
+            let Look::Nothing(why) = look(&url, authority).await else {
+                panic!("{authority:?} signed nothing")
+            };
+            assert!(why.contains("certificate"), "{why}");
+        }
+        std::fs::remove_dir_all(folder).unwrap();
     }
 }

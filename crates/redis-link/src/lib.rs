@@ -18,6 +18,8 @@ mod keeper;
 use std::fmt;
 use std::time::Duration;
 
+use service_runtime::Secret;
+use service_runtime::config::ConfigReader;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -28,6 +30,16 @@ pub const CALL_LIMIT: Duration = Duration::from_millis(10);
 pub const CONNECT_LIMIT: Duration = Duration::from_secs(2);
 /// Longest time between two attempts to reach a Redis that does not answer.
 pub const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// Longest [`Options::prefix`], in characters.
+const LONGEST_PREFIX: usize = 100;
+
+/// Names of the variables that [`Options::read`] reads.
+pub mod variables {
+    pub const URL: &str = "STORELINE_REDIS_URL";
+    pub const CA_FILE: &str = "STORELINE_REDIS_CA_FILE";
+    pub const PREFIX: &str = "STORELINE_REDIS_PREFIX";
+}
 
 /// Names of the metrics that a link records.
 pub mod names {
@@ -42,9 +54,12 @@ pub mod names {
 /// Where Redis is, and how long it may take.
 #[derive(Clone)]
 pub struct Options {
-    /// `redis://` or `rediss://` with host, and user, password, port and database number if needed. A shop has a Redis,
-    /// or a database number, of its own. Certificates are checked against the system's roots.
+    /// `redis://` or `rediss://` with host, and user, password, port and database number if needed.
     pub url: String,
+    /// Certificates, of PEM, of the authorities that may have signed that of a `rediss://`; the system's if there are none.
+    pub authorities: Option<Vec<u8>>,
+    /// Before every key. Shops that share a Redis have one each, or a database number.
+    pub prefix: String,
     /// See [`CALL_LIMIT`].
     pub call_limit: Duration,
 }
@@ -52,14 +67,45 @@ pub struct Options {
 impl Options {
     /// The defaults, for this Redis.
     pub fn new(url: impl Into<String>) -> Self {
-        Self { url: url.into(), call_limit: CALL_LIMIT }
+        Self { url: url.into(), authorities: None, prefix: String::new(), call_limit: CALL_LIMIT }
+    }
+
+    /// Reads where Redis is, if there is one; `help` says what for.
+    pub fn read(reader: &mut ConfigReader, help: &'static str) -> Option<Self> {
+        let url: Option<Secret> = reader
+            .var(variables::URL, help)
+            .check("a URL such as redis://host:6379/0", |url: &Secret| is_url(url.expose()))
+            .optional();
+        let file: Option<String> = reader
+            .var(
+                variables::CA_FILE,
+                "PEM file of the authority of Redis' certificate, if not one of the system's",
+            )
+            .check("a file that can be read", |path: &String| std::fs::read(path).is_ok())
+            .optional();
+        let prefix = reader
+            .var(variables::PREFIX, "before every key, so that shops can share a Redis")
+            .check("at most 100 characters", |prefix: &String| prefix.chars().count() <= LONGEST_PREFIX)
+            .default(String::new());
+        if file.is_some() && !url.as_ref().is_some_and(|url| url.expose().starts_with("rediss://")) {
+            reader.problem(
+                variables::CA_FILE,
+                format!("is of no use unless {} is rediss://..", variables::URL),
+            );
+        }
+        let authorities = file.and_then(|path| std::fs::read(path).ok());
+        url.map(|url| Self { authorities, prefix, ..Self::new(url.expose()) })
     }
 }
 
 /// Without the URL, which may hold a password.
 impl fmt::Debug for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Options").field("call_limit", &self.call_limit).finish_non_exhaustive()
+        let Self { url: _, authorities: _, prefix, call_limit } = self;
+        f.debug_struct("Options")
+            .field("prefix", prefix)
+            .field("call_limit", call_limit)
+            .finish_non_exhaustive()
     }
 }
 
@@ -69,6 +115,8 @@ pub enum StartError {
     /// Its text is not told, since it may hold a password.
     #[error("the URL of Redis must be like redis://host:6379/0 or rediss://user:password@host:6379/0")]
     InvalidUrl,
+    #[error("the authority of Redis' certificate must be given as certificates of PEM")]
+    InvalidAuthority,
     #[error("this program was built without a client for Redis")]
     NoClient,
 }
@@ -145,7 +193,7 @@ impl Redis {
     /// calls are answered with [`Away`].
     ///
     /// # Errors
-    /// When the URL is none, or the program has no client.
+    /// When the URL or the authority is none, or the program has no client.
     pub fn start(
         options: Options,
         stop: CancellationToken,
@@ -154,7 +202,7 @@ impl Redis {
         Ok(Self { link: client::Link::start(options, stop, tracker)? })
     }
 
-    /// Runs a script, unless Redis is taken for away. `purpose` names the caller in metrics.
+    /// Runs a script, unless Redis is taken for away. Before `keys` comes the link's prefix. `purpose` names the caller in metrics.
     ///
     /// # Errors
     /// When there is no answer in time, or Redis answers with an error: then nobody asks again until it has answered a
@@ -211,6 +259,25 @@ mod tests {
         ] {
             assert!(!is_url(wrong), "{wrong}");
         }
+    }
+
+    #[test]
+    fn every_wrong_variable_is_named_and_what_would_be_ignored_too() {
+        let problems = |values: &[(&str, &str)]| {
+            let mut reader = ConfigReader::from_map(values.iter().copied());
+            let options = Options::read(&mut reader, "a cache");
+            let errors = reader.finish(options).map(drop).unwrap_err();
+            errors.problems().iter().map(|problem| problem.name.to_string()).collect::<Vec<_>>()
+        };
+        let long = "x".repeat(LONGEST_PREFIX + 1);
+        let wrong = [
+            (variables::URL, "cache:6379"),
+            (variables::CA_FILE, "/nowhere/ca.pem"),
+            (variables::PREFIX, &long),
+        ];
+        assert_eq!(problems(&wrong), [variables::URL, variables::CA_FILE, variables::PREFIX]);
+        let ignored = [(variables::URL, "redis://cache:6379"), (variables::CA_FILE, "/dev/null")];
+        assert_eq!(problems(&ignored), [variables::CA_FILE]);
     }
 
     #[test]

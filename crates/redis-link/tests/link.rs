@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use redis_link::{Away, Options, Redis, Reply, Script};
+use redis_link::{Away, Options, Redis, Reply, Script, StartError};
 use testkit::redis::Redis as Server;
 use testkit::{SOON, eventually};
 use tokio_util::sync::CancellationToken;
@@ -25,8 +25,12 @@ struct Linked {
 
 impl Linked {
     fn to(url: String, call_limit: Duration) -> Self {
+        Self::with(Options { call_limit, ..Options::new(url) })
+    }
+
+    fn with(options: Options) -> Self {
         let (stop, tracker) = (CancellationToken::new(), TaskTracker::new());
-        let link = Redis::start(Options { call_limit, ..Options::new(url) }, stop.clone(), &tracker).unwrap();
+        let link = Redis::start(options, stop.clone(), &tracker).unwrap();
         Self { link, stop, tracker }
     }
 
@@ -44,6 +48,26 @@ impl Linked {
         self.tracker.close();
         tokio::time::timeout(SOON, self.tracker.wait()).await.expect("the link ends with its token");
     }
+}
+
+#[tokio::test]
+async fn links_with_another_prefix_never_meet() {
+    let redis = Server::start().await;
+    let options =
+        |prefix: &str| Options { call_limit: PATIENT, prefix: prefix.into(), ..Options::new(redis.url()) };
+    for prefix in ["one:", "two:"] {
+        let linked = Linked::with(options(prefix));
+        linked.available(true).await;
+        assert_eq!(linked.count().await, Ok(Reply::Number(1)), "{prefix}");
+        linked.end().await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_certificate_is_no_authority() {
+    let options = Options { authorities: Some(b"none".to_vec()), ..Options::new("rediss://127.0.0.1:1") };
+    let refused = Redis::start(options, CancellationToken::new(), &TaskTracker::new());
+    assert_eq!(refused.err(), Some(StartError::InvalidAuthority));
 }
 
 #[tokio::test]

@@ -1,11 +1,13 @@
 //! A Redis of a test's own: it starts within milliseconds, so none is shared.
 
-use std::path::Path;
+use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use local_servers::{Signal, redis};
 
 use crate::eventually;
+use crate::tls::Certificates;
 
 /// The path of redis-server.
 const PROGRAM: &str = "STORELINE_TEST_REDIS_BIN";
@@ -23,15 +25,30 @@ impl Redis {
     /// # Panics
     /// When there is no redis-server, or it does not serve; `cargo xtask test` provides one.
     pub async fn start() -> Self {
-        let program = std::env::var(PROGRAM).unwrap_or_else(|_| {
-            panic!(
-                "{PROGRAM} is not set: run the tests with `cargo xtask test`, or set it to the path of redis-server"
-            )
-        });
-        let inner = redis::Redis::start(Path::new(&program)).unwrap_or_else(|error| panic!("Redis: {error}"));
-        let mut redis = Self { inner };
+        Self::serving(redis::Redis::start(&program())).await
+    }
+
+    /// Starts one that speaks TLS as well, and waits until it serves.
+    ///
+    /// # Panics
+    /// When there is no redis-server, or it does not serve; `cargo xtask test` provides one.
+    pub async fn start_with_tls(certificates: &Certificates) -> Self {
+        let Certificates { certificate, key, .. } = certificates;
+        Self::serving(redis::Redis::start_with_tls(&program(), certificate, key)).await
+    }
+
+    async fn serving(started: io::Result<redis::Redis>) -> Self {
+        let mut redis = Self { inner: started.unwrap_or_else(|error| panic!("Redis: {error}")) };
         redis.ready().await;
         redis
+    }
+
+    /// `rediss://host:port`.
+    ///
+    /// # Panics
+    /// When it was started without.
+    pub fn tls_url(&self) -> String {
+        self.inner.tls_url().expect("it was started with certificates")
     }
 
     /// `redis://host:port`, the same over all its runs.
@@ -88,6 +105,15 @@ impl Redis {
         })
         .await;
     }
+}
+
+fn program() -> PathBuf {
+    let named = std::env::var_os(PROGRAM).unwrap_or_else(|| {
+        panic!(
+            "{PROGRAM} is not set: run the tests with `cargo xtask test`, or set it to the path of redis-server"
+        )
+    });
+    named.into()
 }
 
 #[cfg(test)]

@@ -97,6 +97,11 @@ fn flags(size: &str) -> Vec<(&'static str, Value, Value)> {
             json!({}),
         ));
         flags.push(("database-ca", json!({ "postgresql": { "caConfigMap": "rds-ca" } }), json!({})));
+        flags.push((
+            "redis-ca",
+            json!({ "redis": { "caConfigMap": "cache-ca", "keyPrefix": "eu:" } }),
+            json!({}),
+        ));
         flags.push(("restored", json!({ "migration": { "raiseIncarnation": true } }), json!({})));
         flags.push(("names", json!({ "services": { "order-service": { "existingSecret": "mine",
             "existingMigrateSecret": "mine-too", "replicas": 1, "env": { "GRPC_MAX_CALLS": 100 },

@@ -17,10 +17,11 @@ const LOCAL_SERVERS: &str = "local-servers";
 fn allowed(crate_name: &str) -> Option<&'static [&'static str]> {
     match crate_name {
         "shop" | "e2e-tests" | "benches" => None,
-        "card-numbers" | "contracts" | "eventsourcing" | "redis-link" | LOCAL_SERVERS => Some(&[]),
+        "card-numbers" | "contracts" | "eventsourcing" | LOCAL_SERVERS => Some(&[]),
         "xtask" => Some(&[LOCAL_SERVERS]),
         TEST_ONLY => Some(&["eventsourcing", LOCAL_SERVERS]),
         "service-runtime" => Some(&["contracts", "eventsourcing"]),
+        "redis-link" => Some(&["service-runtime"]),
         // Services reach Kafka by way of their process alone.
         "kafka-feed" => Some(&["eventsourcing", "service-runtime"]),
         "service-process" => Some(&["eventsourcing", "kafka-feed", "service-runtime"]),

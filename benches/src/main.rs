@@ -168,6 +168,7 @@ async fn run(options: Options) -> anyhow::Result<bool> {
         peers: std::env::var_os("STORELINE_PEERS_BIN").map(Into::into),
         peer_databases: Mutex::default(),
         grown_shops: Mutex::default(),
+        catalogues: Mutex::default(),
         options,
     };
     let ended = tokio::select! {

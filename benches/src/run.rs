@@ -35,6 +35,8 @@ pub struct Setup {
     pub peer_databases: Mutex<BTreeMap<&'static str, Database>>,
     /// Shops whose logs were filled, by the power of ten.
     pub grown_shops: Mutex<BTreeMap<u32, Data>>,
+    /// Shops whose catalogues were filled, by the power of ten.
+    pub catalogues: Mutex<BTreeMap<u32, Data>>,
 }
 
 /// A named piece of work that yields figures.

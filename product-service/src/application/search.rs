@@ -37,7 +37,7 @@ use reading::Reading;
 
 /// Products that are counted one by one. What is found beyond is told as "at least", and comes in an order that an index
 /// has.
-pub const MAX_COUNTED: usize = 2_000;
+pub const MAX_COUNTED: usize = 1_000;
 /// Characters of a query.
 pub const MAX_QUERY_CHARS: usize = 200;
 /// Values of brands or options in one filter.

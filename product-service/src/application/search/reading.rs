@@ -2,7 +2,7 @@
 //! be found. A reading depends on the query alone, never on filters, so that a filter narrows what was found and the
 //! counts of facets hold for it; and it travels in page tokens, so that all pages are of one reading.
 
-use sqlx::{PgConnection, QueryBuilder};
+use sqlx::{PgConnection, Postgres, QueryBuilder};
 
 use super::document::{MARK, forms};
 use super::spelling::{deletions, distance, distance_to_beginning, forgiven};
@@ -18,6 +18,8 @@ const MAX_MEANT: usize = 3;
 pub const MIN_PREFIX_CHARS: usize = 3;
 /// Known words that are compared with one that is not known, the most frequent first.
 const MAX_CANDIDATES: i64 = 500;
+/// Products in which a word is looked for one by one, before the index of words is asked.
+const NEWEST: i64 = 500;
 
 /// A query as it is searched. The default one finds everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -269,17 +271,70 @@ async fn exists(
     status: ProductStatus,
     tsquery: &str,
 ) -> Result<bool, sqlx::Error> {
-    let mut sql = QueryBuilder::new("SELECT EXISTS (SELECT FROM product_search WHERE status = ");
-    sql.push_bind(status_name(status))
-        .push(" AND words @@ ")
-        .push_bind(tsquery.to_owned())
-        .push("::tsquery)");
-    sql.build_query_scalar().persistent(false).fetch_one(connection).await
+    existence(status, tsquery).build_query_scalar().persistent(false).fetch_one(connection).await
+}
+
+/// What many products have is found among the newest, and what few have in the index of words, which is slow for what
+/// many have. Left to choose, the planner takes a word that it knows nothing of for a frequent one, and looks for it
+/// through all products.
+fn existence(status: ProductStatus, tsquery: &str) -> QueryBuilder<Postgres> {
+    let mut sql =
+        QueryBuilder::new("WITH found AS MATERIALIZED (SELECT status FROM product_search WHERE words @@ ");
+    sql.push_bind(tsquery.to_owned()).push(
+        "::tsquery) \
+         SELECT CASE WHEN EXISTS (SELECT FROM (SELECT words FROM product_search WHERE status = ",
+    );
+    sql.push_bind(status_name(status)).push(" ORDER BY product_id DESC LIMIT ").push(NEWEST);
+    sql.push(") s WHERE words @@ ").push_bind(tsquery.to_owned()).push("::tsquery) THEN true ELSE ");
+    sql.push("EXISTS (SELECT FROM found WHERE status = ").push_bind(status_name(status)).push(") END");
+    sql
 }
 
 #[cfg(test)]
 mod tests {
+    use eventsourcing::{EventLog, LogOptions};
+    use sqlx::{AssertSqlSafe, Execute, Row};
+    use testkit::TestDatabase;
+
     use super::*;
+
+    /// 20,000 documents: every word of 800 is in some, and one is in all.
+    const FILL: &str = "
+        INSERT INTO product_search (product_id, format, status, words, terms, vocabulary, prices, lowest_price, currency,
+                                    name_key, size)
+        SELECT lpad(to_hex(n), 32, '0')::uuid, 1, 'active', ('all rare' || n % 800)::tsvector, '{}', '{}', '{}', 0, 'EUR',
+               '', 0
+          FROM generate_series(1, 20000) n;
+        ANALYZE product_search;";
+
+    #[tokio::test]
+    async fn nobody_reads_all_products_to_learn_that_none_has_a_word() {
+        let database = TestDatabase::new(crate::LOG, crate::MIGRATIONS).await;
+        let admin = sqlx::PgPool::connect(database.admin_url()).await.unwrap();
+        sqlx::raw_sql(FILL).execute(&admin).await.unwrap();
+        admin.close().await;
+        let log = EventLog::open(LogOptions::new(crate::LOG, database.url())).await.unwrap();
+        let mut transaction = super::super::begin(log.pool()).await.unwrap();
+        for (word, known) in [("unknown", false), ("rare799", true), ("rare1", true), ("all", true)] {
+            assert_eq!(exists(&mut transaction, ProductStatus::Active, word).await.unwrap(), known, "{word}");
+            let mut sql = existence(ProductStatus::Active, word);
+            let mut query = sql.build();
+            let arguments = query.take_arguments().unwrap().unwrap();
+            let explain = AssertSqlSafe(format!("EXPLAIN ANALYZE {}", query.sql().as_str()));
+            let rows = sqlx::query_with(explain, arguments).fetch_all(&mut *transaction).await.unwrap();
+            let plan: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+            let number = |line: &str, after: &str| {
+                let digits = line.split_once(after)?.1.split(|c: char| !c.is_ascii_digit()).next()?;
+                digits.parse::<i64>().ok()
+            };
+            let read = plan.iter().flat_map(|line| {
+                let passed = line.split_once("(actual").and_then(|(_, actual)| number(actual, "rows="));
+                passed.into_iter().chain(number(line, "Rows Removed by Filter: "))
+            });
+            let (most, plan) = (read.max().unwrap(), plan.join("\n"));
+            assert!(most <= NEWEST, "{word}:\n{plan}");
+        }
+    }
 
     #[test]
     fn a_query_finds_words_their_stems_and_what_begins_with_the_last() {

@@ -32,7 +32,7 @@ use crate::domain::ProductId;
 use crate::domain::product::ProductStatus;
 use conditions::Conditions;
 use facets::Count;
-use order::{Key, Mode};
+use order::{FirstPage, Key, Mode};
 use reading::Reading;
 
 /// Products that are counted one by one. What is found beyond is told as "at least", and comes in an order that an index
@@ -53,6 +53,7 @@ pub const MAX_OPTION_FACETS: usize = 20;
 const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL enable_seqscan = off; \
                      SET LOCAL random_page_cost = 1.1; SET LOCAL work_mem = '16MB'; SET LOCAL jit = off; \
                      SET LOCAL max_parallel_workers_per_gather = 0; SET LOCAL statement_timeout = '5s'; \
+                     SET LOCAL plan_cache_mode = force_custom_plan; \
                      LOCK TABLE eventsourcing.rebuilds IN ACCESS SHARE MODE";
 
 /// Which products to find. Every condition must hold.
@@ -122,6 +123,7 @@ impl Queries {
     ) -> Result<SearchPage, SearchError> {
         let conditions = Conditions::of(filter);
         let mut transaction = begin(self.pool()).await?;
+        let mut page = None;
         let (reading, mode, after, overview) = match start {
             Some(start) => {
                 let (mode, reading) = decode(&start.reading).ok_or(SearchError::PageStart)?;
@@ -129,20 +131,19 @@ impl Queries {
                 (reading, mode, Some((key, start.product_id)), None)
             }
             None => {
-                let (reading, count) = find(&mut transaction, filter, &conditions).await?;
+                let (reading, mut count) = find(&mut transaction, filter, &conditions, order, size).await?;
+                page = count.take_page();
                 let (mode, overview) = self.overview(&mut transaction, &conditions, &reading, count).await?;
                 (reading, mode, None, Some(overview))
             }
         };
-        let found = order::page(
-            &mut transaction,
-            &conditions,
-            &reading,
-            (order.of(&reading), mode),
-            after.as_ref(),
-            size,
-        )
-        .await?;
+        let found = match page {
+            Some(found) => found,
+            None => {
+                let sorted = (order.of(&reading), mode);
+                order::page(&mut transaction, &conditions, &reading, sorted, after.as_ref(), size).await?
+            }
+        };
         transaction.rollback().await?;
         let shown = fitting(found.iter().map(|found| found.size), size as usize);
         let next = found[..shown].last().filter(|_| shown < found.len());
@@ -175,17 +176,21 @@ async fn find(
     connection: &mut PgConnection,
     filter: &SearchFilter,
     conditions: &Conditions,
+    order: SearchOrder,
+    size: u32,
 ) -> Result<(Reading, Count), sqlx::Error> {
+    let page = |reading: &Reading| FirstPage { order: order.of(reading), size };
     let plain = Reading::plain(&filter.query);
-    let count = Count::take(connection, conditions, &plain, filter.status).await?;
+    let count = Count::take(connection, conditions, &plain, filter.status, page(&plain)).await?;
     if !count.is_empty() || plain.is_empty() {
         return Ok((plain, count));
     }
-    let reading = plain.clone().corrected_in(connection, filter.status).await?;
+    let is_narrowed = !conditions.is_empty();
+    let reading = plain.clone().corrected_in(connection, filter.status, is_narrowed).await?;
     if reading == plain {
         return Ok((plain, count));
     }
-    let count = Count::take(connection, conditions, &reading, filter.status).await?;
+    let count = Count::take(connection, conditions, &reading, filter.status, page(&reading)).await?;
     Ok((reading, count))
 }
 

@@ -27,11 +27,10 @@ const LOG_TAIL: u64 = 3000;
 /// Where root's cluster goes when the data folder is closed to the account that runs PostgreSQL.
 const SYSTEM_STATE: &str = "/var/lib/storeline";
 /// For a laptop: small, durable, silent about statements (they may hold personal data), reachable from this machine only.
-const SETTINGS: [&str; 19] = [
+const SETTINGS: [&str; 18] = [
     "listen_addresses=127.0.0.1",
     "unix_socket_directories=",
     "max_connections=100",
-    "shared_buffers=128MB",
     "fsync=on",
     "full_page_writes=on",
     "synchronous_commit=on",
@@ -48,6 +47,16 @@ const SETTINGS: [&str; 19] = [
     "log_min_error_statement=panic",
     "log_error_verbosity=terse",
 ];
+
+/// Memory for pages is this part of the machine's, or of what this process's control group may have; within the limits
+/// that follow, in MiB. Only what has been read takes any.
+const BUFFERS_PART: u64 = 16;
+const LEAST_BUFFERS: u64 = 128;
+const MOST_BUFFERS: u64 = 1024;
+/// What the machine has, where Linux says so.
+const MEMORY: &str = "/proc/meminfo";
+/// What the control group may have, with version 2 of control groups.
+const GROUP_MEMORY: &str = "/sys/fs/cgroup/memory.max";
 
 /// The absolute path of the cluster without links, if it has been made.
 pub(super) fn locate(folder: &DataFolder) -> Option<PathBuf> {
@@ -182,8 +191,20 @@ pub(super) fn launch(
     for setting in SETTINGS {
         command.arg("-c").arg(setting);
     }
+    let read = |file: &str| fs::read_to_string(file).unwrap_or_default();
+    let buffers = buffers(&read(MEMORY), &read(GROUP_MEMORY));
+    command.arg("-c").arg(format!("shared_buffers={buffers}MB"));
     command.stdin(Stdio::null()).stdout(log).stderr(errors).process_group(0);
     command.spawn().map_err(|source| DatabaseError::Run { program, source })
+}
+
+/// MiB for pages, on a machine that says this of its memory and of this process's control group.
+fn buffers(memory: &str, group: &str) -> u64 {
+    let total = memory.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+    let total = total.and_then(|rest| rest.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
+    let limit = group.trim().parse::<u64>().ok();
+    let most = [total.map(|kib| kib >> 10), limit.map(|bytes| bytes >> 20)].into_iter().flatten().min();
+    (most.unwrap_or(0) / BUFFERS_PART).clamp(LEAST_BUFFERS, MOST_BUFFERS)
 }
 
 /// `program` under the right account, in a folder it may enter, without the caller's PostgreSQL variables.
@@ -248,5 +269,21 @@ impl ServerLog {
             Ok(String::from_utf8_lossy(&bytes).into_owned())
         };
         read().unwrap_or_else(|error| format!("(the log cannot be read: {error})"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_have_a_sixteenth_of_the_memory_that_there_is_within_limits() {
+        let machine = |gib: u64| format!("MemTotal:       {} kB\nMemFree: 1 kB\n", gib << 20);
+        assert_eq!(buffers(&machine(8), "max\n"), 512);
+        assert_eq!(buffers(&machine(8), ""), 512);
+        assert_eq!(buffers(&machine(64), "max\n"), MOST_BUFFERS);
+        assert_eq!(buffers(&machine(64), "4294967296\n"), 256, "a container has less than its machine");
+        assert_eq!(buffers(&machine(1), "max\n"), LEAST_BUFFERS);
+        assert_eq!(buffers("", ""), LEAST_BUFFERS, "a system that does not say");
     }
 }

@@ -83,6 +83,11 @@ impl Conditions {
         self.list.iter().filter_map(|condition| condition.group.as_ref())
     }
 
+    /// Whether everything is found.
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
     /// Whether nothing is left of the conditions without those of a facet.
     pub fn is_empty_without(&self, group: Option<&Group>) -> bool {
         self.without(group).next().is_none()

@@ -12,15 +12,18 @@ use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, QueryBuilder, Row};
 
 use super::conditions::{Conditions, Group, IN_STOCK};
+use super::order::{FirstPage, Found};
 use super::reading::Reading;
 use super::terms::{Band, Term, TermId, TermKind};
 use super::{MAX_COUNTED, MAX_FACET_VALUES, MAX_OPTION_FACETS};
 use crate::domain::product::ProductStatus;
 
 /// Products that are asked whether one of their variants is in stock, which is two more tables for each.
-const MAX_STOCK_COUNTED: usize = 250;
+const MAX_STOCK_COUNTED: usize = 100;
 /// Values of options that are looked up, those of most products.
 const MAX_OPTION_TERMS: usize = 1_000;
+/// In place of the number of a facet: the row is a product.
+const PAGE: i32 = -1;
 
 /// A number of products.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -73,6 +76,8 @@ pub(super) struct Count {
     /// Without those of a facet.
     others: Vec<(Group, Scan)>,
     in_stock: Counted,
+    /// The first page of what is few, where that was counted one by one.
+    page: Option<Vec<Found>>,
 }
 
 #[derive(Default)]
@@ -87,6 +92,7 @@ impl Count {
         conditions: &Conditions,
         reading: &Reading,
         status: ProductStatus,
+        page: FirstPage,
     ) -> Result<Self, sqlx::Error> {
         // What is in stock is found in the list that is narrowed to it.
         let facets = conditions.groups().filter(|group| **group != Group::Stock);
@@ -98,6 +104,7 @@ impl Count {
         let mut main = None;
         let mut others = Vec::new();
         let mut in_stock = None;
+        let mut products = Vec::new();
         let narrowed = conditions.groups().any(|group| *group == Group::Stock);
         for group in kept {
             let scan = kept_counts(connection, group).await?;
@@ -107,9 +114,13 @@ impl Count {
             }
         }
         if !counted.is_empty() {
-            let mut sql = counting(conditions, reading, &counted, !narrowed);
-            for row in sql.build().persistent(false).fetch_all(&mut *connection).await? {
+            let mut sql = counting(conditions, reading, &counted, !narrowed, page);
+            for row in sql.build().fetch_all(&mut *connection).await? {
                 let number: i32 = row.try_get("scan")?;
+                if number == PAGE {
+                    products.push(page.found(&row)?);
+                    continue;
+                }
                 let group = usize::try_from(number).ok().and_then(|number| counted.get(number)).copied();
                 let scan = Scan::of(&row)?;
                 match group.flatten() {
@@ -123,13 +134,20 @@ impl Count {
                 }
             }
         }
-        let main = main.unwrap_or_default();
+        let page = in_stock.is_some().then_some(products);
+        let main: Scan = main.unwrap_or_default();
+        let page = page.filter(|_| !main.total.at_least);
         let in_stock = match in_stock {
             _ if narrowed => main.total,
             Some(counted) => counted,
             None => stocked_newest(connection, main.total).await?,
         };
-        Ok(Self { main, others, in_stock })
+        Ok(Self { main, others, in_stock, page })
+    }
+
+    /// The first page, if it was found with the counts.
+    pub fn take_page(&mut self) -> Option<Vec<Found>> {
+        self.page.take()
     }
 
     pub fn total(&self) -> Counted {
@@ -249,32 +267,48 @@ impl Scan {
     }
 }
 
-/// One row for each facet that is counted, the number of which it is among `groups`.
-pub(super) fn counting(
+/// One row for each facet that is counted, the number of which it is among `groups`, and one with [`PAGE`] for each
+/// product of the first page if few are found in all.
+fn counting(
     conditions: &Conditions,
     reading: &Reading,
     groups: &[Option<&Group>],
     with_stock: bool,
+    page: FirstPage,
 ) -> QueryBuilder<sqlx::Postgres> {
     let mut sql = QueryBuilder::new("");
+    if groups.contains(&None) {
+        sql.push("WITH found AS MATERIALIZED (SELECT s.product_id, s.terms").push(page.needs());
+        sql.push(" FROM product_search s");
+        conditions.push(&mut sql, reading);
+        sql.push(" LIMIT ").push(MAX_COUNTED + 1).push(") ");
+    }
     for (number, group) in groups.iter().enumerate() {
         if number > 0 {
             sql.push(" UNION ALL ");
         }
         sql.push("SELECT ").push(number).push("::integer AS scan, count(*) AS products, ");
         if with_stock && group.is_none() {
-            // In this order: nobody is asked beyond the limit.
-            sql.push("count(CASE WHEN s.number > ").push(MAX_STOCK_COUNTED).push(" THEN NULL WHEN ");
-            sql.push(IN_STOCK).push(" THEN 1 END) AS stocked");
+            sql.push("(SELECT count(*) FROM (SELECT product_id FROM found LIMIT ").push(MAX_STOCK_COUNTED);
+            sql.push(") s WHERE ").push(IN_STOCK).push(") AS stocked");
         } else {
             sql.push("0::bigint AS stocked");
         }
-        sql.push(
-            ", coalesce(string_agg(array_send(s.terms), ''), '') AS terms \
-             FROM (SELECT s.product_id, s.terms, row_number() OVER () AS number FROM product_search s",
-        );
-        conditions.push_without(&mut sql, reading, *group);
-        sql.push(" LIMIT ").push(MAX_COUNTED + 1).push(") s");
+        sql.push(", coalesce(string_agg(array_send(s.terms), ''), '') AS terms").push(FirstPage::NOTHING);
+        if group.is_none() {
+            sql.push(" FROM found s");
+        } else {
+            sql.push(" FROM (SELECT s.terms FROM product_search s");
+            conditions.push_without(&mut sql, reading, *group);
+            sql.push(" LIMIT ").push(MAX_COUNTED + 1).push(") s");
+        }
+    }
+    if groups.contains(&None) {
+        sql.push(" UNION ALL (SELECT ").push(PAGE).push(", 0, 0, ''::bytea");
+        page.push(&mut sql, reading, "found");
+        sql.push(" WHERE (SELECT count(*) FROM found) <= ").push(MAX_COUNTED);
+        page.push_end(&mut sql);
+        sql.push(")");
     }
     sql
 }
@@ -337,7 +371,7 @@ async fn stocked_newest(connection: &mut PgConnection, total: Counted) -> Result
     );
     sql.push_bind(crate::application::status_name(ProductStatus::Active));
     sql.push(" ORDER BY s.product_id DESC LIMIT ").push(MAX_STOCK_COUNTED).push(") s WHERE ").push(IN_STOCK);
-    let products: i64 = sql.build_query_scalar().persistent(false).fetch_one(connection).await?;
+    let products: i64 = sql.build_query_scalar().fetch_one(connection).await?;
     let at_least = total.products > MAX_STOCK_COUNTED as u64;
     Ok(Counted { products: products.unsigned_abs(), at_least })
 }

@@ -5,6 +5,7 @@
 //! many is read from an index in its order until a page is full; of the most relevant, products that have the words
 //! outside of their description come first there, and among equals the newest.
 
+use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Postgres, QueryBuilder, Row};
 use uuid::Uuid;
 
@@ -129,21 +130,76 @@ async fn fetch(
     order: SearchOrder,
     tier: Option<i64>,
 ) -> Result<Vec<Found>, sqlx::Error> {
-    let rows = sql.build().persistent(false).fetch_all(connection).await?;
-    rows.iter()
-        .map(|row| {
-            let key = match (order, tier) {
-                (SearchOrder::Relevance, Some(tier)) => Key::Rank(tier),
-                (SearchOrder::Relevance, None) => Key::Rank(row.try_get("rank")?),
-                (SearchOrder::PriceAscending | SearchOrder::PriceDescending, _) => {
-                    Key::Price(row.try_get("currency")?, row.try_get("lowest_price")?)
-                }
-                (SearchOrder::Newest, _) => Key::None,
-                (SearchOrder::Name, _) => Key::Name(row.try_get("name_key")?),
-            };
-            Ok(Found { product_id: row.try_get("product_id")?, key, size: row.try_get("size")? })
-        })
-        .collect()
+    let rows = sql.build().fetch_all(connection).await?;
+    rows.iter().map(|row| Found::of(row, order, tier)).collect()
+}
+
+impl Found {
+    /// What a row has, of one of the two tiers of [`Mode::Many`] or sorted by its rank.
+    fn of(row: &PgRow, order: SearchOrder, tier: Option<i64>) -> Result<Self, sqlx::Error> {
+        let key = match (order, tier) {
+            (SearchOrder::Relevance, Some(tier)) => Key::Rank(tier),
+            (SearchOrder::Relevance, None) => Key::Rank(row.try_get("rank")?),
+            (SearchOrder::PriceAscending | SearchOrder::PriceDescending, _) => {
+                Key::Price(row.try_get("currency")?, row.try_get("lowest_price")?)
+            }
+            (SearchOrder::Newest, _) => Key::None,
+            (SearchOrder::Name, _) => Key::Name(row.try_get("name_key")?),
+        };
+        Ok(Self { product_id: row.try_get("product_id")?, key, size: row.try_get("size")? })
+    }
+}
+
+/// The first page of what is few, as a part of the statement that counts it: what was found is read once for both.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FirstPage {
+    pub order: SearchOrder,
+    pub size: u32,
+}
+
+impl FirstPage {
+    /// Columns of `product_search s` that it is made of.
+    pub fn needs(self) -> &'static str {
+        match self.order {
+            SearchOrder::Relevance => ", s.size, s.currency, s.lowest_price, s.name_key, s.words",
+            _ => ", s.size, s.currency, s.lowest_price, s.name_key",
+        }
+    }
+
+    /// As many columns as [`push`](Self::push) selects, for rows that are no products.
+    pub const NOTHING: &'static str = ", NULL::uuid AS product_id, NULL::integer AS size, NULL::bigint AS rank, \
+                                        NULL::text AS currency, NULL::bigint AS lowest_price, NULL::text AS name_key";
+
+    /// The products of the page out of those in `from`, behind the columns before them.
+    pub fn push(self, sql: &mut QueryBuilder<Postgres>, reading: &Reading, from: &str) {
+        sql.push(", s.product_id, s.size, s.rank, s.currency, s.lowest_price, s.name_key FROM (SELECT s.*");
+        if self.order == SearchOrder::Relevance {
+            push_rank(sql, reading);
+        } else {
+            sql.push(", NULL::bigint AS rank");
+        }
+        sql.push(" FROM ").push(from).push(" s) s");
+    }
+
+    /// Its order, and its end.
+    pub fn push_end(self, sql: &mut QueryBuilder<Postgres>) {
+        sql.push(sorted_by(self.order)).push(" LIMIT ").push_bind(i64::from(self.size) + 1);
+    }
+
+    /// One of its products.
+    pub fn found(self, row: &PgRow) -> Result<Found, sqlx::Error> {
+        Found::of(row, self.order, None)
+    }
+}
+
+fn sorted_by(order: SearchOrder) -> &'static str {
+    match order {
+        SearchOrder::Relevance => " ORDER BY s.rank DESC, s.product_id DESC",
+        SearchOrder::PriceAscending => " ORDER BY s.currency, s.lowest_price, s.product_id",
+        SearchOrder::PriceDescending => " ORDER BY s.currency DESC, s.lowest_price DESC, s.product_id DESC",
+        SearchOrder::Newest => " ORDER BY s.product_id DESC",
+        SearchOrder::Name => " ORDER BY s.name_key, s.product_id",
+    }
 }
 
 /// One statement for the page of an order.
@@ -180,13 +236,7 @@ pub(super) fn statement(
     if let Some((key, product_id)) = after {
         behind(&mut sql, order, key, *product_id);
     }
-    sql.push(match order {
-        SearchOrder::Relevance => " ORDER BY s.rank DESC, s.product_id DESC",
-        SearchOrder::PriceAscending => " ORDER BY s.currency, s.lowest_price, s.product_id",
-        SearchOrder::PriceDescending => " ORDER BY s.currency DESC, s.lowest_price DESC, s.product_id DESC",
-        SearchOrder::Newest => " ORDER BY s.product_id DESC",
-        SearchOrder::Name => " ORDER BY s.name_key, s.product_id",
-    });
+    sql.push(sorted_by(order));
     sql.push(" LIMIT ").push_bind(i64::try_from(limit).unwrap_or(i64::MAX));
     sql
 }

@@ -162,34 +162,39 @@ impl Reading {
     }
 
     /// What was meant by a query that finds nothing as it was typed: words that no product of this status has are taken
-    /// for others, and if no product has all of them, some are enough. It remains as it is if that does not help.
+    /// for others, and if no product has all of them, some are enough. It remains as it is if that does not help, and
+    /// where it finds products that a narrowed search leaves out.
     pub async fn corrected_in(
         self,
         connection: &mut PgConnection,
         status: ProductStatus,
+        is_narrowed: bool,
     ) -> Result<Self, sqlx::Error> {
-        if exists(connection, status, &self.matching()).await? {
+        if is_narrowed && exists(connection, status, &self.matching()).await? {
             return Ok(self);
         }
+        let operands: Vec<String> = self.words.iter().map(|word| word.operands().join("|")).collect();
+        let found = which_exist(connection, status, &operands).await?;
+        if !found.contains(&false) {
+            return Ok(Self { any: true, ..self });
+        }
         let mut known = Vec::with_capacity(self.words.len());
-        let mut all_known = true;
-        for word in &self.words {
-            let found = match exists(connection, status, &word.operands().join("|")).await? {
-                true => Some(word.clone()),
-                false => word.corrected_in(connection).await?,
-            };
-            all_known &= found.is_some();
-            known.extend(found);
+        for (word, found) in self.words.iter().zip(&found) {
+            let meant = if *found { Some(word.clone()) } else { word.corrected_in(connection).await? };
+            known.extend(meant);
         }
         let corrected = Self { words: known, any: false };
         if corrected.is_empty() {
             return Ok(self);
         }
+        let all_known = corrected.words.len() == self.words.len();
         if all_known && exists(connection, status, &corrected.matching()).await? {
             return Ok(corrected);
         }
         let some = Self { any: true, ..corrected };
-        Ok(if exists(connection, status, &some.matching()).await? { some } else { self })
+        // A word that was found as it was typed is one of some.
+        let helps = found.contains(&true) || exists(connection, status, &some.matching()).await?;
+        Ok(if helps { some } else { self })
     }
 }
 
@@ -237,7 +242,6 @@ async fn candidates(connection: &mut PgConnection, typed: &str) -> Result<Vec<St
     )
     .bind(deletions(typed))
     .bind(MAX_CANDIDATES)
-    .persistent(false)
     .fetch_all(connection)
     .await
 }
@@ -252,7 +256,6 @@ async fn begun_alike(connection: &mut PgConnection, typed: &str) -> Result<Vec<S
     .bind(&beginning)
     .bind(format!("{beginning}{}", char::MAX))
     .bind(MAX_CANDIDATES)
-    .persistent(false)
     .fetch_all(connection)
     .await
 }
@@ -271,22 +274,38 @@ async fn exists(
     status: ProductStatus,
     tsquery: &str,
 ) -> Result<bool, sqlx::Error> {
-    existence(status, tsquery).build_query_scalar().persistent(false).fetch_one(connection).await
+    Ok(which_exist(connection, status, &[tsquery.to_owned()]).await? == [true])
+}
+
+/// Of each whether some product matches it.
+async fn which_exist(
+    connection: &mut PgConnection,
+    status: ProductStatus,
+    tsqueries: &[String],
+) -> Result<Vec<bool>, sqlx::Error> {
+    existence(status, tsqueries).build_query_scalar().fetch_one(connection).await
 }
 
 /// What many products have is found among the newest, and what few have in the index of words, which is slow for what
 /// many have. Left to choose, the planner takes a word that it knows nothing of for a frequent one, and looks for it
 /// through all products.
-fn existence(status: ProductStatus, tsquery: &str) -> QueryBuilder<Postgres> {
-    let mut sql =
-        QueryBuilder::new("WITH found AS MATERIALIZED (SELECT status FROM product_search WHERE words @@ ");
-    sql.push_bind(tsquery.to_owned()).push(
-        "::tsquery) \
-         SELECT CASE WHEN EXISTS (SELECT FROM (SELECT words FROM product_search WHERE status = ",
-    );
-    sql.push_bind(status_name(status)).push(" ORDER BY product_id DESC LIMIT ").push(NEWEST);
-    sql.push(") s WHERE words @@ ").push_bind(tsquery.to_owned()).push("::tsquery) THEN true ELSE ");
-    sql.push("EXISTS (SELECT FROM found WHERE status = ").push_bind(status_name(status)).push(") END");
+fn existence(status: ProductStatus, tsqueries: &[String]) -> QueryBuilder<Postgres> {
+    let mut sql = QueryBuilder::new("WITH ");
+    for (number, tsquery) in tsqueries.iter().enumerate() {
+        sql.push(if number > 0 { ", found" } else { "found" }).push(number);
+        sql.push(" AS MATERIALIZED (SELECT status FROM product_search WHERE words @@ ");
+        sql.push_bind(tsquery.clone()).push("::tsquery)");
+    }
+    sql.push(" SELECT ARRAY[");
+    for (number, tsquery) in tsqueries.iter().enumerate() {
+        sql.push(if number > 0 { ", CASE" } else { "CASE" });
+        sql.push(" WHEN EXISTS (SELECT FROM (SELECT words FROM product_search WHERE status = ");
+        sql.push_bind(status_name(status)).push(" ORDER BY product_id DESC LIMIT ").push(NEWEST);
+        sql.push(") s WHERE words @@ ").push_bind(tsquery.clone()).push("::tsquery) THEN true ELSE ");
+        sql.push("EXISTS (SELECT FROM found").push(number).push(" WHERE status = ");
+        sql.push_bind(status_name(status)).push(") END");
+    }
+    sql.push("]");
     sql
 }
 
@@ -317,7 +336,7 @@ mod tests {
         let mut transaction = super::super::begin(log.pool()).await.unwrap();
         for (word, known) in [("unknown", false), ("rare799", true), ("rare1", true), ("all", true)] {
             assert_eq!(exists(&mut transaction, ProductStatus::Active, word).await.unwrap(), known, "{word}");
-            let mut sql = existence(ProductStatus::Active, word);
+            let mut sql = existence(ProductStatus::Active, &[word.to_owned()]);
             let mut query = sql.build();
             let arguments = query.take_arguments().unwrap().unwrap();
             let explain = AssertSqlSafe(format!("EXPLAIN ANALYZE {}", query.sql().as_str()));

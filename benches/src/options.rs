@@ -133,7 +133,7 @@ Prints every figure beside a limit that is measured in the same run. Let nothing
   --seconds S      measured for each figure (3), after a warm-up of a third of it and at most 1
   --accounts N     streams of 20 events that w2, w3, one and w4 begin with (10,000), for a quick look
   --report         writes BENCHMARKS.md
-  --long           growth up to 10^7 events, which takes some minutes to fill in
+  --long           growth up to 10^7 events and search in 10^6 products, which take some minutes to fill in
   --peers          W1 to W4 with other libraries too
   --no-floor       without the sketch beside ours
   --no-limits      without pgbench and the bare servers beside ours

@@ -131,6 +131,7 @@ stream; every order opens that stream. The bare servers are a process of their o
 const SEARCH: &str = "\
 Generated products with three variants each, written past the log; the shop's own PostgreSQL, over gRPC, 24 products on a
 page, facets with every one. Targets are in milliseconds. The limit is a SELECT of one name by primary key over eight connections.
+Where 100 requests a second are more than the maximal rate, there is no latency to show.
 
 ";
 

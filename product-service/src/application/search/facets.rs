@@ -134,9 +134,9 @@ impl Count {
                 }
             }
         }
-        let page = in_stock.is_some().then_some(products);
         let main: Scan = main.unwrap_or_default();
-        let page = page.filter(|_| !main.total.at_least);
+        // What is kept was not read one by one, and of what is many no page came along.
+        let page = (in_stock.is_some() && !main.total.at_least).then_some(products);
         let in_stock = match in_stock {
             _ if narrowed => main.total,
             Some(counted) => counted,

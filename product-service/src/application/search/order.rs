@@ -203,7 +203,7 @@ fn sorted_by(order: SearchOrder) -> &'static str {
 }
 
 /// One statement for the page of an order.
-pub(super) fn statement(
+fn statement(
     conditions: &Conditions,
     reading: &Reading,
     (order, mode): (SearchOrder, Mode),
@@ -273,7 +273,7 @@ fn behind(sql: &mut QueryBuilder<Postgres>, order: SearchOrder, key: &Key, produ
 }
 
 /// The newest of those that have the words outside of their description, or only there.
-pub(super) fn tier(
+fn tier(
     conditions: &Conditions,
     reading: &Reading,
     marked: bool,

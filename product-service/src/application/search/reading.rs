@@ -162,8 +162,9 @@ impl Reading {
     }
 
     /// What was meant by a query that finds nothing as it was typed: words that no product of this status has are taken
-    /// for others, and if no product has all of them, some are enough. It remains as it is if that does not help, and
-    /// where it finds products that a narrowed search leaves out.
+    /// for others, and if no product has all of them, some are enough. It remains as it is if that does not help. What
+    /// filters narrow may have left out the products that have all words, so only then is that asked, and the query
+    /// remains as it is if there are any.
     pub async fn corrected_in(
         self,
         connection: &mut PgConnection,
